@@ -1,0 +1,3 @@
+module github.com/btns-ipsec/btns
+
+go 1.26

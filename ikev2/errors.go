@@ -1,0 +1,35 @@
+package ikev2
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Reason classifies what was dropped, refused or noticed; the endpoint counts by it.
+type Reason uint8
+
+// NoAnswerError says that nobody answered: the attempt ended by retransmission timeout.
+type NoAnswerError struct {
+	Remote netip.AddrPort
+	Sent   int // datagrams
+}
+
+func (e *NoAnswerError) Error() string {
+	return fmt.Sprintf("ikev2: no answer from %v to %d datagrams", e.Remote, e.Sent)
+}
+
+// RefusedError says that the peer answered with an error notify (RFC 7296 §3.10.1).
+type RefusedError struct {
+	Notify        uint16
+	Authenticated bool // it came inside the protected exchange
+}
+
+// ProtocolError says that the peer broke the protocol; Notify is what it is told, 0 for silence.
+type ProtocolError struct {
+	Notify uint16
+	What   string
+}
+
+func (e *ProtocolError) Error() string { return "ikev2: " + e.What }
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("ikev2: peer answered notify %d", e.Notify) }
