@@ -15,38 +15,87 @@ import (
 // ErrKey says that octets are not a public key that btns accepts.
 var ErrKey = errors.New("identity: unusable public key")
 
+const (
+	minRSABits = 2048 // shorter moduli are within reach of a patient attacker: no identity rests on them
+	maxRSABits = 8192 // longer ones only cost us work
+
+	maxSPKI = 2048 // octets; RSA-8192 with RSASSA-PSS parameters needs about 1100
+)
+
 // PublicKey is a peer's key in canonical form. It is comparable; the zero value is no key.
 type PublicKey struct{ spki string }
 
-// ParsePublicKey reads a DER SubjectPublicKeyInfo and brings it to canonical form (BTNS-CORE-33).
+// ParsePublicKey reads a DER SubjectPublicKeyInfo and brings it to canonical form (BTNS-CORE-33): rsaEncryption with
+// NULL parameters also for an RSASSA-PSS key (RFC 4055 §1.2), an uncompressed point also for a compressed one.
 func ParsePublicKey(spki []byte) (PublicKey, error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
+	pub, err := parseSPKI(spki)
+	if err != nil {
+		return PublicKey{}, err
+	}
+	return FromCrypto(pub)
+}
+
+// FromRSAPublicKey reads a DER RSAPublicKey (PKCS #1), the raw key of certificate encoding 11 (BTNS-CORE-39).
+func FromRSAPublicKey(der []byte) (PublicKey, error) {
+	if len(der) > maxSPKI {
+		return PublicKey{}, fmt.Errorf("%w: %d octets", ErrKey, len(der))
+	}
+	pub, err := x509.ParsePKCS1PublicKey(der)
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("%w: %w", ErrKey, err)
 	}
 	return FromCrypto(pub)
 }
 
-// FromCrypto makes a PublicKey of an ed25519.PublicKey, *ecdsa.PublicKey (P-256, P-384) or *rsa.PublicKey.
+// FromCrypto makes a PublicKey of an ed25519.PublicKey, *ecdsa.PublicKey (P-256, P-384) or *rsa.PublicKey (2048 to 8192
+// bits).
 func FromCrypto(pub crypto.PublicKey) (PublicKey, error) {
-	switch k := pub.(type) {
-	case ed25519.PublicKey:
-	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return PublicKey{}, fmt.Errorf("%w: curve %s", ErrKey, k.Params().Name)
-		}
-	case *rsa.PublicKey:
-		if n := k.N.BitLen(); n < 2048 || n > 8192 {
-			return PublicKey{}, fmt.Errorf("%w: RSA of %d bits", ErrKey, n)
-		}
-	default:
-		return PublicKey{}, fmt.Errorf("%w: %T", ErrKey, pub)
+	if err := usable(pub); err != nil {
+		return PublicKey{}, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	der, err := canonical(pub)
 	if err != nil {
-		return PublicKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+		return PublicKey{}, err
 	}
 	return PublicKey{string(der)}, nil
+}
+
+func usable(pub crypto.PublicKey) error {
+	switch k := pub.(type) {
+	case ed25519.PublicKey:
+		if len(k) != ed25519.PublicKeySize {
+			return fmt.Errorf("%w: Ed25519 of %d octets", ErrKey, len(k))
+		}
+	case *ecdsa.PublicKey:
+		if k == nil || k.Curve == nil {
+			return fmt.Errorf("%w: no curve", ErrKey)
+		}
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return fmt.Errorf("%w: curve %s", ErrKey, k.Params().Name)
+		}
+	case *rsa.PublicKey:
+		if k == nil || k.N == nil {
+			return fmt.Errorf("%w: no modulus", ErrKey)
+		}
+		if n := k.N.BitLen(); n < minRSABits || n > maxRSABits {
+			return fmt.Errorf("%w: RSA of %d bits", ErrKey, n)
+		}
+		if k.E < 3 || k.E%2 == 0 || k.N.Bit(0) == 0 {
+			return fmt.Errorf("%w: RSA with an even modulus or exponent %d", ErrKey, k.E)
+		}
+	default:
+		return fmt.Errorf("%w: %T", ErrKey, pub)
+	}
+	return nil
+}
+
+// canonical is the one encoding that fingerprints are made of.
+func canonical(pub crypto.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return der, nil
 }
 
 // IsZero reports whether k is no key.
@@ -61,6 +110,27 @@ func (k PublicKey) Fingerprint() Fingerprint {
 		return Fingerprint{}
 	}
 	return sha256.Sum256([]byte(k.spki))
+}
+
+// String is the fingerprint, or "no key".
+func (k PublicKey) String() string {
+	if k.IsZero() {
+		return "no key"
+	}
+	return k.Fingerprint().String()
+}
+
+// Algorithm names the kind of key: "Ed25519", "ECDSA P-256", "RSA 3072"; empty for no key.
+func (k PublicKey) Algorithm() string {
+	switch p := k.Crypto().(type) {
+	case ed25519.PublicKey:
+		return "Ed25519"
+	case *ecdsa.PublicKey:
+		return "ECDSA " + p.Params().Name
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", p.N.BitLen())
+	}
+	return ""
 }
 
 // Crypto returns the key as the standard library has it, or nil for no key.

@@ -1,0 +1,271 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// RFC 7670 Appendix A.1 and A.2.
+const (
+	rfcEC = "3059301306072a8648ce3d020106082a8648ce3d03010703420004cb28e0999b9c7715fd0a80d8e47a77079716cbbf917dd72e97566e" +
+		"a1c066957c2b57c0235fb7489768d058ff4911c20fdbe71e3699d91339afbb903ee17255dc"
+	rfcRSAPrefix = "30819f300d06092a864886f70d010101050003818d00"
+	rfcRSAKey    = "30818902818100bc7b434749c7b38600bfa84b44f881879a2dda08d1f0145af5806c2aed6a6172ff0dc3d4cd601638e8ca348e" +
+		"bdca574231cadc9712e209b1fddba58a8c62b369038a3d1eaa727c1f39ae49ed6ebc30f8d9b52e23385a401915858c59be72f343fb1eb87b" +
+		"16ffc5ab0f8f8fe9f7cb3e663d8fe9f9ecfa123066f368358ceaefd30203010001"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// BTNS-TRUST-50, BTNS-TRUST-51: names of the example keys of RFC 7670.
+func TestNamesOfRFC7670Keys(t *testing.T) {
+	for _, tc := range []struct{ name, spki, sum, text, words string }{
+		{
+			"EC", rfcEC, "e9ba871a830473c63a6bbd89b74fd2385c8619d0b2ace5d8d62c2503feaf3dcc",
+			"SHA256:6bqHGoMEc8Y6a72Jt0/SOFyGGdCyrOXY1iwlA/6vPcw",
+			"TEST RUNG OATH BAR YET SOWN TEST DUCT GATE MERT VERY DEAD",
+		},
+		{
+			"RSA", rfcRSAPrefix + rfcRSAKey, "0d3ed194b47f587dad90fcf68a9ae8dc956b6d6ca0b38a0dca8bf0ffea918b7f",
+			"SHA256:DT7RlLR/WH2tkPz2ipro3JVrbWygs4oNyovw/+qRi38",
+			"DAM WALK CHAR CODA VOTE SUP MAKE JAN WALK BEAR MEND MEAL",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pub, err := parseSPKI(unhex(t, tc.spki))
+			if err != nil {
+				t.Fatal(err)
+			}
+			der, err := canonical(pub)
+			if err != nil || !bytes.Equal(der, unhex(t, tc.spki)) {
+				t.Fatalf("canonical form %x, %v", der, err)
+			}
+			f := Fingerprint(sha256.Sum256(der))
+			if hex.EncodeToString(f[:]) != tc.sum || f.String() != tc.text || f.Words() != tc.words {
+				t.Errorf("%x %v %v", f[:], f, f.Words())
+			}
+			if back, err := ParseFingerprint(tc.text); err != nil || back != f {
+				t.Errorf("read back %v, %v", back, err)
+			}
+		})
+	}
+}
+
+// An RSA key of 1024 bits, as in the example of RFC 7670, is too short to be an identity.
+func TestShortRSAIsNoIdentity(t *testing.T) {
+	if _, err := ParsePublicKey(unhex(t, rfcRSAPrefix+rfcRSAKey)); !errors.Is(err, ErrKey) {
+		t.Errorf("raw public key: %v", err)
+	}
+	if _, err := FromRSAPublicKey(unhex(t, rfcRSAKey)); !errors.Is(err, ErrKey) {
+		t.Errorf("encoding 11: %v", err)
+	}
+}
+
+func rsaKey(t testing.TB) *rsa.PublicKey {
+	t.Helper()
+	n := new(big.Int).Lsh(big.NewInt(1), 2047)
+	return &rsa.PublicKey{N: n.Add(n, big.NewInt(12345)), E: 65537}
+}
+
+func spki(alg func(*cryptobyte.Builder), key []byte) []byte {
+	var b cryptobyte.Builder
+	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(cbasn1.SEQUENCE, alg)
+		b.AddASN1BitString(key)
+	})
+	return b.BytesOrPanic()
+}
+
+// BTNS-CORE-33: one key has one name, however it travelled.
+func TestCanonicalForm(t *testing.T) {
+	pub := rsaKey(t)
+	want, err := FromCrypto(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs1 := x509.MarshalPKCS1PublicKey(pub)
+	pss := func(params ...byte) []byte {
+		return spki(func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(oidRSASSAPSS)
+			b.AddBytes(params)
+		}, pkcs1)
+	}
+	ec := &ecdsa.PublicKey{Curve: elliptic.P384(), X: elliptic.P384().Params().Gx, Y: elliptic.P384().Params().Gy}
+	wantEC, err := FromCrypto(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compressed := spki(func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(oidECKey)
+		b.AddASN1ObjectIdentifier(oidP384)
+	}, elliptic.MarshalCompressed(ec.Curve, ec.X, ec.Y))
+
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want PublicKey
+		bad  bool
+	}{
+		{name: "rsaEncryption", in: want.SPKI(), want: want},
+		{name: "RSASSA-PSS without parameters", in: pss(), want: want},
+		{name: "RSASSA-PSS with default parameters", in: pss(0x30, 0), want: want},
+		{name: "RSASSA-PSS with NULL", in: pss(5, 0), bad: true},
+		{name: "RSASSA-PSS with two parameters", in: pss(0x30, 0, 0x30, 0), bad: true},
+		{name: "EC uncompressed", in: wantEC.SPKI(), want: wantEC},
+		{name: "EC compressed", in: compressed, want: wantEC},
+		{name: "octets after the key", in: append(want.SPKI(), 0), bad: true},
+		{name: "empty", bad: true},
+		{name: "far too long", in: make([]byte, maxSPKI+1), bad: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := ParsePublicKey(tc.in)
+			if tc.bad != errors.Is(err, ErrKey) || got != tc.want {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
+	}
+	if got, err := FromRSAPublicKey(pkcs1); err != nil || got != want {
+		t.Errorf("encoding 11: %v, %v", got, err)
+	}
+}
+
+func TestRefusedKeys(t *testing.T) {
+	even := rsaKey(t)
+	even.N = new(big.Int).Add(even.N, big.NewInt(1))
+	one := rsaKey(t)
+	one.E = 1
+	for name, pub := range map[string]any{
+		"P-224": &ecdsa.PublicKey{
+			Curve: elliptic.P224(), X: elliptic.P224().Params().Gx, Y: elliptic.P224().Params().Gy,
+		},
+		"even modulus": even, "exponent 1": one, "nothing": nil, "no curve": &ecdsa.PublicKey{},
+		"off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+	} {
+		if k, err := FromCrypto(pub); !errors.Is(err, ErrKey) || !k.IsZero() {
+			t.Errorf("%s: %v, %v", name, k, err)
+		}
+	}
+}
+
+func signers(t testing.TB) map[string]Signer {
+	t.Helper()
+	ed, err := NewEd25519(bytes.NewReader(bytes.Repeat([]byte{7}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := NewECDSA(bytes.NewReader(append(bytes.Repeat([]byte{0xff}, 32), bytes.Repeat([]byte{7}, 32)...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]Signer{"Ed25519": ed, "ECDSA P-256": ec}
+}
+
+func TestPrivateKeyRoundTrip(t *testing.T) {
+	for name, s := range signers(t) {
+		text, err := MarshalPrivateKey(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ParsePrivateKey(append([]byte("a comment\n"), text...))
+		if err != nil || back.Public != s.Public || s.Public.Algorithm() != name {
+			t.Errorf("%s: %v, %v", name, back, err)
+		}
+		pub, err := ParsePublicPEM([]byte(s.Public.PublicPEM()))
+		if err != nil || pub != s.Public {
+			t.Errorf("%s: %v, %v", name, pub, err)
+		}
+		for _, text := range []string{fmt.Sprintf("%v", s), fmt.Sprintf("%#v", s), fmt.Sprintf("%+v", s)} {
+			if text != s.Public.Fingerprint().String() {
+				t.Errorf("%s prints %q", name, text)
+			}
+		}
+		damaged := bytes.Replace(text, []byte("MC"), []byte("MD"), 1)
+		damaged = bytes.Replace(damaged, []byte("MIG"), []byte("MIH"), 1)
+		if _, err := ParsePrivateKey(damaged); !errors.Is(err, ErrPrivateKey) || strings.Contains(err.Error(), "MD") {
+			t.Errorf("%s damaged: %v", name, err)
+		}
+	}
+	if _, err := ParsePrivateKey(nil); !errors.Is(err, ErrPrivateKey) {
+		t.Errorf("empty: %v", err)
+	}
+}
+
+// BTNS-CORE-34, BTNS-CORE-31: a certificate is a wrapper of the key; its names and dates do not matter.
+func TestCertificateIsOnlyItsKey(t *testing.T) {
+	long := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, s := range signers(t) {
+		fqdn, err := ParseID("a.lab.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := SelfSigned(s, long, rand.Reader, fqdn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err := FromCertificate(der); err != nil || k != s.Public {
+			t.Errorf("%s: %v, %v", name, k, err)
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil || len(c.DNSNames) != 1 || c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
+			t.Errorf("%s: the standard library reads %v, %v", name, c, err)
+		}
+		id, err := SubjectID(der)
+		if err != nil || id.Type != IDDN || !strings.HasPrefix(id.String(), "dn:CN=SHA256:") {
+			t.Errorf("%s: subject %v, %v", name, id, err)
+		}
+		for i := range der {
+			if k, err := FromCertificate(der[:i]); err == nil {
+				t.Fatalf("%s cut at %d: %v", name, i, k)
+			}
+		}
+	}
+	if _, err := FromCertificate(make([]byte, maxCertificate+1)); !errors.Is(err, ErrKey) {
+		t.Errorf("too long: %v", err)
+	}
+}
+
+// FuzzKeys: nothing panics, and what is a key has one form that reads back to itself.
+func FuzzKeys(f *testing.F) {
+	f.Add(unhex(f, rfcEC))
+	f.Add(unhex(f, rfcRSAPrefix+rfcRSAKey))
+	for _, s := range signers(f) {
+		der, err := SelfSigned(s, time.Unix(0, 0), rand.Reader)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, read := range []func([]byte) (PublicKey, error){ParsePublicKey, FromRSAPublicKey, FromCertificate} {
+			k, err := read(b)
+			if err != nil {
+				continue
+			}
+			if again, err := ParsePublicKey(k.SPKI()); err != nil || again != k || k.Crypto() == nil {
+				t.Fatalf("%x reads back as %v, %v", k.SPKI(), again, err)
+			}
+		}
+	})
+}
