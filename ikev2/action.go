@@ -159,6 +159,9 @@ type SAMoved struct {
 // PeerLeaving says that the peer announced that it stops on purpose.
 type PeerLeaving struct{ SA Handle }
 
+// Proven says that the peer answered a liveness check: it holds this SA now.
+type Proven struct{ SA Handle }
+
 // Heard says that a datagram of an authenticated or plausible IKE message came from an address: it speaks IKE.
 type Heard struct{ Remote netip.AddrPort }
 
@@ -184,5 +187,6 @@ func (ChildDown) action()      {}
 func (ChildFailed) action()    {}
 func (SAMoved) action()        {}
 func (PeerLeaving) action()    {}
+func (Proven) action()         {}
 func (Heard) action()          {}
 func (Notice) action()         {}
