@@ -45,7 +45,7 @@ func signers(t testing.TB) map[string]identity.Signer {
 	}
 }
 
-var octets = []byte("what the AUTH payload covers")
+var signed = []byte("what the AUTH payload covers")
 
 // RFC 7427 §4, RFC 8420 §2, RFC 4754: which method and which identifier, for which key and peer.
 func TestSign(t *testing.T) {
@@ -83,7 +83,7 @@ func TestSign(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.key, c.peer), func(t *testing.T) {
 			k := keys[c.key]
-			method, data, err := Sign(rand.Reader, k, c.peer, octets)
+			method, data, err := Sign(rand.Reader, k, c.peer, signed)
 			if c.method == 0 {
 				if !errors.Is(err, ErrUnsupportedAlgorithm) {
 					t.Errorf("method %d, %v", method, err)
@@ -95,7 +95,7 @@ func TestSign(t *testing.T) {
 			}
 			prefix := unhex(c.prefix)
 			same(t, "identifier", data[:len(prefix)], prefix)
-			if err := Verify(k.Public, c.peer, method, data, octets); err != nil {
+			if err := Verify(k.Public, c.peer, method, data, signed); err != nil {
 				t.Error(err)
 			}
 			checkForgeries(t, k.Public, c.peer, method, data, prefix)
@@ -111,21 +111,21 @@ func checkForgeries(t *testing.T, key identity.PublicKey, hashes []Hash, method 
 	for name, bad := range map[string][]byte{
 		"changed": last, "cut": data[:len(data)-1], "longer": append(bytes.Clone(data), 0), "no signature": prefix,
 	} {
-		if err := Verify(key, hashes, method, bad, octets); !errors.Is(err, ErrSignature) {
+		if err := Verify(key, hashes, method, bad, signed); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := Verify(key, hashes, method, data, octets[1:]); !errors.Is(err, ErrSignature) {
+	if err := Verify(key, hashes, method, data, signed[1:]); !errors.Is(err, ErrSignature) {
 		t.Errorf("other octets: %v", err)
 	}
-	if err := Verify(identity.PublicKey{}, hashes, method, data, octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+	if err := Verify(identity.PublicKey{}, hashes, method, data, signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 		t.Errorf("no key: %v", err)
 	}
 	for other, k := range signers(t) {
 		if k.Public == key {
 			continue
 		}
-		if err := Verify(k.Public, hashes, method, data, octets); err == nil {
+		if err := Verify(k.Public, hashes, method, data, signed); err == nil {
 			t.Errorf("verifies by %s", other)
 		}
 	}
@@ -134,7 +134,7 @@ func checkForgeries(t *testing.T, key identity.PublicKey, hashes []Hash, method 
 	if len(hashes) == 0 {
 		swapped = Hashes()
 	}
-	if err := Verify(key, swapped, method, data, octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+	if err := Verify(key, swapped, method, data, signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 		t.Errorf("method %d with hashes %v: %v", method, swapped, err)
 	}
 }
@@ -143,12 +143,12 @@ func checkForgeries(t *testing.T, key identity.PublicKey, hashes []Hash, method 
 func TestVerifyAnnounced(t *testing.T) {
 	for name, k := range signers(t) {
 		for _, h := range Hashes() {
-			method, data, err := Sign(rand.Reader, k, []Hash{h}, octets)
+			method, data, err := Sign(rand.Reader, k, []Hash{h}, signed)
 			if err != nil {
 				continue
 			}
 			others := slices.DeleteFunc(Hashes(), func(o Hash) bool { return o == h })
-			if err := Verify(k.Public, others, method, data, octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+			if err := Verify(k.Public, others, method, data, signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 				t.Errorf("%s with %v: %v", name, h, err)
 			}
 		}
@@ -159,11 +159,11 @@ func TestVerifyAnnounced(t *testing.T) {
 func TestVerifyPKCS1(t *testing.T) {
 	k := signers(t)["RSA"]
 	for _, h := range []Hash{SHA256, SHA384, SHA512} {
-		sig, err := k.Private.Sign(rand.Reader, h.digest(octets), h.crypto())
+		sig, err := k.Private.Sign(rand.Reader, h.digest(signed), h.crypto())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Verify(k.Public, nil, 1, sig, octets); err != nil {
+		if err := Verify(k.Public, nil, 1, sig, signed); err != nil {
 			t.Errorf("method 1 with %v: %v", h, err)
 		}
 		full, err := algorithm{family: famPKCS1, hash: h}.appendDER([]byte{0})
@@ -173,23 +173,23 @@ func TestVerifyPKCS1(t *testing.T) {
 		full[0] = byte(len(full) - 1)
 		short := slices.Concat([]byte{13, 0x30, 11}, full[3:14]) // without the NULL
 		for _, prefix := range [][]byte{full, short} {
-			if err := Verify(k.Public, Hashes(), 14, append(bytes.Clone(prefix), sig...), octets); err != nil {
+			if err := Verify(k.Public, Hashes(), 14, append(bytes.Clone(prefix), sig...), signed); err != nil {
 				t.Errorf("%x: %v", prefix, err)
 			}
 		}
 	}
 	// RFC 8247 §3.2: not with SHA-1, the default of method 1 in RFC 7296 §3.8.
 	sha1 := crypto.SHA1.New()
-	sha1.Write(octets)
+	sha1.Write(signed)
 	sig, err := k.Private.Sign(rand.Reader, sha1.Sum(nil), crypto.SHA1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Verify(k.Public, nil, 1, sig, octets); !errors.Is(err, ErrSignature) {
+	if err := Verify(k.Public, nil, 1, sig, signed); !errors.Is(err, ErrSignature) {
 		t.Errorf("method 1 with SHA-1: %v", err)
 	}
 	id := unhex("0f300d06092a864886f70d0101050500")
-	if err := Verify(k.Public, []Hash{SHA1, SHA256}, 14, append(id, sig...), octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+	if err := Verify(k.Public, []Hash{SHA1, SHA256}, 14, append(id, sig...), signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 		t.Errorf("method 14 with SHA-1: %v", err)
 	}
 }
@@ -199,13 +199,13 @@ func TestVerifyMethods(t *testing.T) {
 	k := signers(t)["P-256"]
 	for method := range uint8(255) {
 		for _, hashes := range [][]Hash{nil, Hashes()} {
-			if err := Verify(k.Public, hashes, method, make([]byte, 64), octets); err == nil {
+			if err := Verify(k.Public, hashes, method, make([]byte, 64), signed); err == nil {
 				t.Errorf("method %d verifies zeros", method)
 			}
 		}
 	}
 	for _, data := range [][]byte{nil, {0}, {255}, {1, 0x30}, {2, 0x30, 0}, []byte("\x07\x30\x05\x06\x03\x2b\x65")} {
-		if err := Verify(k.Public, Hashes(), 14, data, octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+		if err := Verify(k.Public, Hashes(), 14, data, signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 			t.Errorf("%x: %v", data, err)
 		}
 	}
@@ -311,23 +311,23 @@ func TestSignFails(t *testing.T) {
 	keys := signers(t)
 	broken := errors.New("token unplugged")
 	for name, k := range keys {
-		if _, _, err := Sign(rand.Reader, identity.Signer{Public: k.Public}, Hashes(), octets); err == nil {
+		if _, _, err := Sign(rand.Reader, identity.Signer{Public: k.Public}, Hashes(), signed); err == nil {
 			t.Errorf("%s without a private key", name)
 		}
 		k.Private = failing{k.Private, broken}
-		if _, _, err := Sign(rand.Reader, k, Hashes(), octets); !errors.Is(err, broken) {
+		if _, _, err := Sign(rand.Reader, k, Hashes(), signed); !errors.Is(err, broken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := Sign(nil, keys["RSA"], Hashes(), octets); err == nil {
+	if _, _, err := Sign(nil, keys["RSA"], Hashes(), signed); err == nil {
 		t.Error("RSASSA-PSS without entropy")
 	}
-	if _, _, err := Sign(nil, identity.Signer{}, Hashes(), octets); !errors.Is(err, ErrUnsupportedAlgorithm) {
+	if _, _, err := Sign(nil, identity.Signer{}, Hashes(), signed); !errors.Is(err, ErrUnsupportedAlgorithm) {
 		t.Errorf("no key: %v", err)
 	}
 	// Without entropy ECDSA is deterministic: simulations repeat.
-	_, one, err1 := Sign(nil, keys["P-256"], Hashes(), octets)
-	_, two, err2 := Sign(nil, keys["P-256"], Hashes(), octets)
+	_, one, err1 := Sign(nil, keys["P-256"], Hashes(), signed)
+	_, two, err2 := Sign(nil, keys["P-256"], Hashes(), signed)
 	if errors.Join(err1, err2) != nil || !bytes.Equal(one, two) {
 		t.Errorf("ECDSA without entropy: %v, %v", err1, err2)
 	}
