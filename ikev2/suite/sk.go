@@ -17,7 +17,8 @@ import (
 	"github.com/btns-ipsec/btns/protect"
 )
 
-// SK protects SK and SKF payloads in one direction of one IKE SA. It never prints.
+// SK protects SK and SKF payloads in one direction of one IKE SA. It counts its IVs, so there must be one per key and no
+// copies of it, and it is for one goroutine. It never prints.
 //
 // Additional data are the octets from the start of the IKE header through the generic header of the SK payload, or
 // through Total Fragments of an SKF payload, with every length final (RFC 5282 §5.1, RFC 7383 §2.5.3).
