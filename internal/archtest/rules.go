@@ -72,7 +72,8 @@ var House = Rules{
 		// Tests and what they stand on.
 		"sim":                 {Test: true, Imports: below},
 		"dataplane/planetest": {Test: true, Imports: join(vocabulary, []string{"dataplane", "dataplane/flow", "esp"})},
-		"lab":                 {Test: true},
+		"lab":                 {Test: true, Imports: []string{"lab/netlab"}},
+		"lab/netlab":          {Test: true},
 		"internal/archtest":   {Test: true},
 	},
 	Only: map[string][]string{

@@ -1,0 +1,69 @@
+package netlab
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// HalfOpen leaves one half-open IKE SA at a responder: an IKE_SA_INIT request (AES-GCM-128, PRF-HMAC-SHA2-256, X25519)
+// after which nothing follows. It is what makes the case "cookie" ask the next initiator for a cookie.
+func (h *Host) HalfOpen(responder string) {
+	t := h.lab.t
+	t.Helper()
+	to := netip.AddrPortFrom(netip.MustParseAddr(responder), 500)
+	errs := make(chan error, 1)
+	go func() {
+		// The thread that changes its namespace ends with the goroutine, since it is never unlocked.
+		runtime.LockOSThread()
+		errs <- sendFrom(filepath.Join("/run/netns", h.ns), to, saInit())
+	}()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sendFrom(namespace string, to netip.AddrPort, datagram []byte) error {
+	f, err := os.Open(namespace)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.Sendto(fd, datagram, 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+}
+
+// saInit is written by hand, without our codec: it stays what it is when the codec errs.
+func saInit() []byte {
+	transforms := []byte{
+		3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 0, 128, // ENCR AES-GCM-16, 128 bits
+		3, 0, 0, 8, 2, 0, 0, 5, // PRF HMAC-SHA2-256
+		0, 0, 0, 8, 4, 0, 0, 31, // KE Curve25519
+	}
+	proposal := append([]byte{0, 0, 0, byte(8 + len(transforms)), 1, 1, 0, 3}, transforms...)
+	key := append([]byte{0, 31, 0, 0, 9}, make([]byte, 31)...) // X25519's base point is as good as any
+	nonce := make([]byte, 32)
+	body := payload(34, proposal)
+	body = append(body, payload(40, key)...)
+	body = append(body, payload(0, nonce)...)
+	header := make([]byte, 28)
+	copy(header, "half-opn")
+	header[16], header[17], header[18], header[19] = 33, 0x20, 34, 0x08
+	binary.BigEndian.PutUint32(header[24:], uint32(len(header)+len(body)))
+	return append(header, body...)
+}
+
+func payload(next byte, body []byte) []byte {
+	return append([]byte{next, 0, 0, byte(4 + len(body))}, body...)
+}
