@@ -87,7 +87,7 @@ func (c *checker) checkPackage(dir string, files []source) {
 			c.checkImports(s, dir, layer)
 		}
 		if layer.Pure {
-			c.checkPure(s)
+			c.checkPure(s, layer.Allow)
 		}
 		c.checkDocs(s)
 	}

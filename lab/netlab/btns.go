@@ -176,8 +176,13 @@ func (h *Host) Leftovers() string {
 	h.lab.t.Helper()
 	var found []string
 	for _, cmd := range [][]string{
-		{"ip", "link"}, {"ip", "rule"}, {"ip", "-6", "rule"}, {"ip", "route", "show", "table", "all"},
-		{"ip", "-6", "route", "show", "table", "all"}, {"nft", "list", "ruleset"}, {"ip", "xfrm", "policy"},
+		{"ip", "link"},
+		{"ip", "rule"},
+		{"ip", "-6", "rule"},
+		{"ip", "route", "show", "table", "all"},
+		{"ip", "-6", "route", "show", "table", "all"},
+		{"nft", "list", "ruleset"},
+		{"ip", "xfrm", "policy"},
 	} {
 		found = append(found, h.Run(cmd...))
 	}

@@ -57,11 +57,13 @@ func saInit() []byte {
 	body := payload(34, proposal)
 	body = append(body, payload(40, key)...)
 	body = append(body, payload(0, nonce)...)
-	header := make([]byte, 28)
-	copy(header, "half-opn")
-	header[16], header[17], header[18], header[19] = 33, 0x20, 34, 0x08
-	binary.BigEndian.PutUint32(header[24:], uint32(len(header)+len(body)))
-	return append(header, body...)
+	const headerLen = 28
+	message := make([]byte, headerLen+len(body))
+	copy(message, "half-opn")
+	message[16], message[17], message[18], message[19] = 33, 0x20, 34, 0x08
+	binary.BigEndian.PutUint32(message[24:], uint32(len(message)))
+	copy(message[headerLen:], body)
+	return message
 }
 
 func payload(next byte, body []byte) []byte {

@@ -2,11 +2,13 @@
 package decider
 
 import (
-	"crypto/rand" // want a pure package must not import crypto/rand
+	crand "crypto/rand" // want a pure package must not import crypto/rand
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net" // want a pure package must not import net
 	"os"  // want a pure package must not import os
+	"sync/atomic" // allowed to this one
 	clock "time"
 
 	"github.com/btns-ipsec/btns/sideways" // want decider must not import sideways
@@ -23,7 +25,10 @@ func Decide(c chan int) { // want a pure package has no use for a channel
 	if clock.Now().IsZero() { // want a pure package must not use clock.Now
 		panic(os.Args) // want a pure package must not call panic
 	}
-	_, _ = rand.Read(nil)
+	_, _ = crand.Read(nil)
+	_ = rand.New(rand.NewPCG(1, 2)).IntN(3)
+	_ = rand.IntN(3) // want a pure package must not use rand.IntN
 	_ = sideways.Name
 	_ = vocabulary.Red
+	_ = atomic.Int32{}
 }
