@@ -87,6 +87,11 @@ func (b *Book) Lookup(now time.Time, addr netip.Addr, network string) []Record {
 	return out
 }
 
+// Known reports whether any key is recorded for an address.
+func (b *Book) Known(now time.Time, addr netip.Addr, network string) bool {
+	return len(b.valid(now, At(addr, network))) > 0
+}
+
 // Sticky reports whether traffic with an address must be protected because it once was.
 func (b *Book) Sticky(now time.Time, addr netip.Addr, network string) bool {
 	p := At(addr, network)
