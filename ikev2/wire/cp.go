@@ -1,63 +1,132 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 )
 
+// CPType says what a Configuration payload is (RFC 7296 §3.15).
+type CPType uint8
+
+// Kinds of Configuration payloads.
+const (
+	CPRequest CPType = 1
+	CPReply   CPType = 2
+	CPSet     CPType = 3
+	CPAck     CPType = 4
+)
+
+// CPAttrType is a configuration attribute (RFC 7296 §3.15.1).
+type CPAttrType uint16
+
+// Configuration attributes.
+const (
+	InternalIP4Address  CPAttrType = 1
+	InternalIP4Netmask  CPAttrType = 2
+	InternalIP4DNS      CPAttrType = 3
+	InternalIP4NBNS     CPAttrType = 4
+	InternalIP4DHCP     CPAttrType = 6
+	ApplicationVersion  CPAttrType = 7
+	InternalIP6Address  CPAttrType = 8
+	InternalIP6DNS      CPAttrType = 10
+	InternalIP6DHCP     CPAttrType = 12
+	InternalIP4Subnet   CPAttrType = 13
+	SupportedAttributes CPAttrType = 14
+	InternalIP6Subnet   CPAttrType = 15
+	InternalDNSDomain   CPAttrType = 25 // RFC 8598
+	InternalDNSSECTA    CPAttrType = 26 // RFC 8598
+)
+
 // CP is the Configuration payload (RFC 7296 §3.15).
 type CP struct {
-	Type     uint8 // 1 REQUEST, 2 REPLY, 3 SET, 4 ACK
+	Type     CPType
 	Reserved [3]byte
-	Attrs    []ConfigAttribute
+	Attrs    []CPAttr
 }
 
-// ConfigAttribute is one attribute of a CP payload.
-type ConfigAttribute struct {
-	Reserved bool // the bit before the type, as received
-	Type     uint16
-	Value    []byte
+// CPAttr is one attribute of a Configuration payload.
+type CPAttr struct {
+	Type  CPAttrType // 15 bits
+	R     bool       // reserved bit
+	Value []byte     // of an address or subnet: as long as it must be, or empty
 }
 
-func parseCP(b []byte) (Body, error) {
-	const fixed, reservedBit = 4, 0x8000
+func parseCP(b []byte) (CP, error) {
+	const fixed, attr = 4, 4
 	if len(b) < fixed {
-		return nil, &Error{"CP", "header", ErrTruncated}
+		return CP{}, &Error{"CP", "header", ErrTruncated}
 	}
-	cp := CP{Type: b[0], Reserved: [3]byte(b[1:4])}
+	c := CP{Type: CPType(b[0]), Reserved: [3]byte(b[1:4])}
 	for b = b[fixed:]; len(b) > 0; {
-		if len(b) < 4 {
-			return nil, &Error{"CP", "attribute", ErrTruncated}
+		if len(b) < attr {
+			return CP{}, &Error{"CP", "attribute", ErrTruncated}
 		}
-		kind, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
-		if b = b[4:]; n > len(b) {
-			return nil, &Error{"CP", "attribute", ErrTruncated}
+		t, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
+		b = b[attr:]
+		if n > len(b) {
+			return CP{}, &Error{"CP", "attribute value", ErrTruncated}
 		}
-		cp.Attrs = append(cp.Attrs, ConfigAttribute{kind&reservedBit != 0, kind &^ reservedBit, b[:n:n]})
-		b = b[n:]
+		a := CPAttr{Type: CPAttrType(t & 0x7fff), R: t&0x8000 != 0, Value: b[:n:n]}
+		if !a.Type.allows(n) {
+			return CP{}, &Error{"CP", "attribute value", ErrLength}
+		}
+		if len(c.Attrs) == maxItems {
+			return CP{}, &Error{"CP", "attributes", ErrTooMany}
+		}
+		c.Attrs, b = append(c.Attrs, a), b[n:]
 	}
-	return cp, nil
+	return c, nil
 }
 
-func (c CP) append(dst []byte) []byte {
-	dst = append(dst, c.Type, c.Reserved[0], c.Reserved[1], c.Reserved[2])
+// allows says whether a value of this attribute can have n octets (RFC 7296 §3.15.1).
+func (t CPAttrType) allows(n int) bool {
+	switch t {
+	case InternalIP4Address, InternalIP4Netmask, InternalIP4DNS, InternalIP4NBNS, InternalIP4DHCP:
+		return n == 0 || n == 4
+	case InternalIP4Subnet:
+		return n == 0 || n == 8
+	case InternalIP6DNS, InternalIP6DHCP:
+		return n == 0 || n == 16
+	case InternalIP6Address, InternalIP6Subnet:
+		return n == 0 || n == 17
+	case SupportedAttributes:
+		return n%2 == 0
+	}
+	return true
+}
+
+func (c CP) appendTo(dst []byte) []byte {
+	dst = append(dst, byte(c.Type), c.Reserved[0], c.Reserved[1], c.Reserved[2])
 	for _, a := range c.Attrs {
-		kind := a.Type
-		if a.Reserved {
-			kind |= 0x8000
+		t := uint16(a.Type) & 0x7fff
+		if a.R {
+			t |= 0x8000
 		}
-		dst = binary.BigEndian.AppendUint16(dst, kind)
+		dst = binary.BigEndian.AppendUint16(dst, t)
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(a.Value)))
 		dst = append(dst, a.Value...)
 	}
 	return dst
 }
 
+func (c CP) check() error {
+	if len(c.Attrs) > maxItems {
+		return &Error{"CP", "attributes", ErrTooMany}
+	}
+	for _, a := range c.Attrs {
+		if !a.Type.allows(len(a.Value)) || len(a.Value) > 0xffff {
+			return &Error{"CP", "attribute value", ErrLength}
+		}
+	}
+	return nil
+}
+
 func (c CP) clone() Body {
 	c.Attrs = slices.Clone(c.Attrs)
 	for i := range c.Attrs {
-		c.Attrs[i].Value = bytes.Clone(c.Attrs[i].Value)
+		c.Attrs[i].Value = slices.Clone(c.Attrs[i].Value)
 	}
 	return c
 }
+
+func (c CP) items() int { return len(c.Attrs) }

@@ -1,39 +1,41 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
-// Encrypted is the SK payload (RFC 7296 §3.14) or, with Total not 0, the SKF payload (RFC 7383 §2.5).
+// Encrypted is the Encrypted payload SK (RFC 7296 §3.14) or, with fragment numbers, SKF (RFC 7383 §2.5).
 type Encrypted struct {
-	First    PayloadType // of the chain inside; in SKF of the first fragment only, else 0
-	Fragment uint16      // from 1
-	Total    uint16
-	Data     []byte // IV, ciphertext, ICV
+	First         PayloadType // the first payload inside; 0 in an empty message and in fragments after the first
+	Number, Total uint16      // SKF only: this is fragment Number of 1..Total
+	Data          []byte      // IV, ciphertext, ICV
 }
 
-func parseSKF(first PayloadType, b []byte) (Body, error) {
-	const fixed = 4
-	if len(b) < fixed {
-		return nil, &Error{"SKF", "header", ErrTruncated}
+func parseEncrypted(t, first PayloadType, b []byte) (Body, error) {
+	e := Encrypted{First: first}
+	if t == PayloadSKF {
+		const fixed = 4
+		if len(b) < fixed {
+			return nil, &Error{"SKF", "fragment number", ErrTruncated}
+		}
+		e.Number, e.Total = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+		if e.Number == 0 || e.Number > e.Total { // RFC 7383 §2.6
+			return nil, &Error{"SKF", "fragment number", ErrRange}
+		}
+		b = b[fixed:]
 	}
-	e := Encrypted{First: first, Fragment: binary.BigEndian.Uint16(b), Total: binary.BigEndian.Uint16(b[2:]), Data: b[fixed:]}
-	if e.Fragment == 0 || e.Fragment > e.Total { // RFC 7383 §2.6
-		return nil, &Error{"SKF", "fragment number", ErrValue}
-	}
+	e.Data = b[:len(b):len(b)]
 	return e, nil
 }
 
-func (e Encrypted) append(dst []byte) []byte {
-	if e.Total != 0 {
-		dst = binary.BigEndian.AppendUint16(dst, e.Fragment)
-		dst = binary.BigEndian.AppendUint16(dst, e.Total)
-	}
-	return append(dst, e.Data...)
+// appendFragment appends what SKF has before the fields of SK.
+func (e Encrypted) appendFragment(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, e.Number)
+	return binary.BigEndian.AppendUint16(dst, e.Total)
 }
 
-func (e Encrypted) clone() Body {
-	e.Data = bytes.Clone(e.Data)
-	return e
-}
+func (e Encrypted) appendTo(dst []byte) []byte { return append(dst, e.Data...) }
+func (e Encrypted) clone() Body                { e.Data = slices.Clone(e.Data); return e }
+func (Encrypted) check() error                 { return nil }
+func (Encrypted) items() int                   { return 0 }

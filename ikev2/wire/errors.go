@@ -8,28 +8,35 @@ import (
 // Reasons of an [Error].
 var (
 	ErrTruncated = errors.New("truncated")
-	ErrTrailing  = errors.New("octets left over")
-	ErrLength    = errors.New("wrong length")
-	ErrSPISize   = errors.New("SPI size does not fit the protocol")
-	ErrValue     = errors.New("value out of range")
+	ErrTrailing  = errors.New("trailing octets")
+	ErrLength    = errors.New("impossible length")
+	ErrCount     = errors.New("count does not match")
 	ErrTooMany   = errors.New("too many")
+	ErrSPISize   = errors.New("wrong SPI size")
+	ErrZeroSPI   = errors.New("zero initiator SPI")
+	ErrMore      = errors.New("last or more marker contradicts the length")
+	ErrRange     = errors.New("empty or impossible range")
+	ErrProtocol  = errors.New("impossible protocol")
+	ErrVersion   = errors.New("not version 2")
 	ErrNested    = errors.New("encrypted payload inside an encrypted payload")
-	ErrNotLast   = errors.New("a payload follows the encrypted one")
-	ErrEmpty     = errors.New("empty")
+	ErrType      = errors.New("body does not fit the payload type")
 )
 
-// Error says that octets are not what they claim to be.
+// Error says that the octets are no IKEv2 message: the peer broke the format.
 type Error struct {
-	Payload string // "header", "SA", "Notify", ...
+	Payload string // its name in RFC 7296, or "message"
 	Field   string
-	Reason  error // one of the above
+	Reason  error // one of the sentinels
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("wire: %s: %s: %v", e.Payload, e.Field, e.Reason) }
+func (e *Error) Error() string {
+	return "wire: " + e.Payload + ": " + e.Field + ": " + e.Reason.Error()
+}
 
 func (e *Error) Unwrap() error { return e.Reason }
 
-// UnsupportedCriticalError says that a payload of unknown type demands to be understood (RFC 7296 §2.5).
+// UnsupportedCriticalError names the first unknown payload that was marked critical (RFC 7296 §2.5). It comes together
+// with everything that was parsed: in a protected message it counts only when the ICV is good.
 type UnsupportedCriticalError struct{ Type PayloadType }
 
 func (e *UnsupportedCriticalError) Error() string {

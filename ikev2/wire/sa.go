@@ -6,213 +6,267 @@ import (
 	"slices"
 )
 
-// SA is the Security Association payload (RFC 7296 §3.3): proposals in order of preference.
+// TransformType is the kind of a transform (RFC 7296 §3.3.2).
+type TransformType uint8
+
+// Kinds of transforms.
+const (
+	TransformENCR   TransformType = 1
+	TransformPRF    TransformType = 2
+	TransformINTEG  TransformType = 3
+	TransformKE     TransformType = 4 // Diffie-Hellman group until RFC 9370
+	TransformSN     TransformType = 5 // ESN until RFC 9827
+	TransformADDKE1 TransformType = 6 // RFC 9370
+	TransformADDKE2 TransformType = 7
+	TransformADDKE3 TransformType = 8
+	TransformADDKE4 TransformType = 9
+	TransformADDKE5 TransformType = 10
+	TransformADDKE6 TransformType = 11
+	TransformADDKE7 TransformType = 12
+)
+
+// SA is the Security Association payload (RFC 7296 §3.3).
 type SA struct{ Proposals []Proposal }
 
-// Proposal is one proposal substructure (RFC 7296 §3.3.1).
+// Proposal is one proposal. That the numbers of an offer are 1, 2, 3.. and that of an answer one of the offer's is for
+// the receiver to check: the payload does not say which it is.
 type Proposal struct {
 	Number     uint8
-	Protocol   Protocol
 	Reserved   uint8
+	Protocol   Protocol
 	SPI        []byte
 	Transforms []Transform
 }
 
-// Transform is one transform substructure (RFC 7296 §3.3.2).
+// Transform is one transform of a proposal. Attributes that are anything but one sensible Key Length stand in Attrs, and
+// the transform with them has to be skipped (RFC 7296 §3.3.6).
 type Transform struct {
 	Type     TransformType
 	ID       uint16
-	Reserved [2]byte
-	Attrs    []Attribute
-}
-
-// Attribute is a transform attribute (RFC 7296 §3.3.5), in the TV form when Long is nil, else in the TLV form.
-type Attribute struct {
-	Type  uint16 // without the format bit
-	Value uint16
-	Long  []byte // not nil, but possibly empty, in the TLV form
-}
-
-// KeyLength is the only transform attribute in use, in bits.
-const KeyLength uint16 = 14
-
-// KeyBits returns the Key Length attribute. known is false when an attribute of another type or form is there: the
-// transform cannot be used (RFC 7296 §3.3.6).
-func (t Transform) KeyBits() (bits uint16, present, known bool) {
-	for _, a := range t.Attrs {
-		if a.Type != KeyLength || a.Long != nil || present {
-			return 0, false, false
-		}
-		bits, present = a.Value, true
-	}
-	return bits, present, true
+	KeyBits  uint16  // the Key Length attribute; 0: absent
+	Reserved [2]byte // the octets after the marker and after the type
+	Attrs    []byte  // attributes in octets as received; nil when KeyBits says all
 }
 
 const (
-	maxProposals  = 255 // the number is one octet
-	proposalLen   = 8
-	transformLen  = 8
-	lastSubstruct = 0
-	moreProposals = 2
-	moreTransform = 3
-	formatTV      = 0x8000
+	lastSubstruct  = 0
+	moreProposals  = 2
+	moreTransforms = 3
+	maxProposals   = 255 // they are numbered by an octet
+
+	keyLengthAttr = 0x800e // Key Length in TV form (RFC 7296 §3.3.5)
 )
 
-func parseSA(b []byte) (Body, error) {
+func parseSA(b []byte) (SA, error) {
+	const fixed = 8
 	var sa SA
 	for more := true; more; {
-		if len(sa.Proposals) == maxProposals {
-			return nil, &Error{"SA", "proposals", ErrTooMany}
+		if len(b) < fixed {
+			return SA{}, &Error{"SA", "proposal", ErrTruncated}
 		}
-		part, rest, last, err := substructure(b, moreProposals, proposalLen, "proposal")
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		switch {
+		case n < fixed:
+			return SA{}, &Error{"SA", "proposal length", ErrLength}
+		case n > len(b):
+			return SA{}, &Error{"SA", "proposal", ErrTruncated}
+		case len(sa.Proposals) == maxProposals:
+			return SA{}, &Error{"SA", "proposals", ErrTooMany}
+		}
+		p, err := parseProposal(b[:n:n])
 		if err != nil {
-			return nil, err
+			return SA{}, err
 		}
-		p, err := parseProposal(part)
-		if err != nil {
-			return nil, err
+		switch {
+		case b[0] == moreProposals && n < len(b):
+		case b[0] == lastSubstruct && n == len(b):
+			more = false
+		default:
+			return SA{}, &Error{"SA", "last substruct", ErrMore}
 		}
-		sa.Proposals, b, more = append(sa.Proposals, p), rest, !last
-	}
-	if len(b) != 0 {
-		return nil, &Error{"SA", "last proposal", ErrTrailing}
+		sa.Proposals, b = append(sa.Proposals, p), b[n:]
 	}
 	return sa, nil
 }
 
-// substructure cuts off the first substructure, whose first octet says whether it is the last one.
-func substructure(b []byte, more byte, fixed int, what string) (part, rest []byte, last bool, err error) {
-	if len(b) < fixed {
-		return nil, nil, false, &Error{"SA", what, ErrTruncated}
-	}
-	n := int(binary.BigEndian.Uint16(b[2:]))
-	switch {
-	case b[0] != lastSubstruct && b[0] != more:
-		return nil, nil, false, &Error{"SA", what + " last/more", ErrValue}
-	case n < fixed:
-		return nil, nil, false, &Error{"SA", what + " length", ErrLength}
-	case n > len(b):
-		return nil, nil, false, &Error{"SA", what + " length", ErrTruncated}
-	case b[1] != 0 && what == "transform":
-		return nil, nil, false, &Error{"SA", what + " reserved", ErrValue}
-	}
-	return b[:n:n], b[n:], b[0] == lastSubstruct, nil
-}
-
+// parseProposal reads the proposal that fills b; b has at least the 8 fixed octets.
 func parseProposal(b []byte) (Proposal, error) {
-	p := Proposal{Reserved: b[1], Number: b[4], Protocol: Protocol(b[5])}
+	const fixed, least = 8, 8
+	p := Proposal{Number: b[4], Reserved: b[1], Protocol: Protocol(b[5])}
 	size, count := int(b[6]), int(b[7])
-	b = b[proposalLen:]
+	b = b[fixed:]
 	if size > len(b) {
-		return p, &Error{"SA", "SPI", ErrTruncated}
-	}
-	if size != 0 && size != p.Protocol.spiSize() && p.Protocol <= ProtoESP {
-		return p, &Error{"SA", "SPI", ErrSPISize}
+		return Proposal{}, &Error{"SA", "SPI", ErrTruncated}
 	}
 	p.SPI, b = b[:size:size], b[size:]
-	if count == 0 && len(b) == 0 {
-		return p, nil
+	if err := p.checkHead(); err != nil {
+		return Proposal{}, err
 	}
-	if count*transformLen > len(b) {
-		return p, &Error{"SA", "transforms", ErrTruncated}
+	if count*least > len(b) {
+		return Proposal{}, &Error{"SA", "transforms", ErrTruncated}
 	}
-	p.Transforms = make([]Transform, 0, count)
+	if count > 0 {
+		p.Transforms = make([]Transform, 0, count)
+	}
 	for i := range count {
-		part, rest, last, err := substructure(b, moreTransform, transformLen, "transform")
+		if len(b) < least {
+			return Proposal{}, &Error{"SA", "transform", ErrTruncated}
+		}
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		if n < least {
+			return Proposal{}, &Error{"SA", "transform length", ErrLength}
+		}
+		if n > len(b) {
+			return Proposal{}, &Error{"SA", "transform", ErrTruncated}
+		}
+		want := byte(moreTransforms)
+		if i == count-1 {
+			want = lastSubstruct
+		}
+		if b[0] != want {
+			return Proposal{}, &Error{"SA", "last substruct", ErrMore}
+		}
+		t, err := parseTransform(b[:n:n])
 		if err != nil {
-			return p, err
+			return Proposal{}, err
 		}
-		if last != (i == count-1) {
-			return p, &Error{"SA", "transform last/more", ErrValue}
-		}
-		t, err := parseTransform(part)
-		if err != nil {
-			return p, err
-		}
-		p.Transforms, b = append(p.Transforms, t), rest
+		p.Transforms, b = append(p.Transforms, t), b[n:]
 	}
 	if len(b) != 0 {
-		return p, &Error{"SA", "last transform", ErrTrailing}
+		return Proposal{}, &Error{"SA", "transforms", ErrTrailing}
 	}
 	return p, nil
 }
 
+// checkHead checks what stands before the transforms (RFC 7296 §3.3.1).
+func (p Proposal) checkHead() error {
+	switch {
+	case p.Number == 0:
+		return &Error{"SA", "proposal number", ErrRange}
+	case p.Protocol == None:
+		return &Error{"SA", "protocol", ErrProtocol}
+	case len(p.SPI) > 0xff || !p.Protocol.allowsSPI(len(p.SPI)):
+		return &Error{"SA", "SPI", ErrSPISize}
+	}
+	return nil
+}
+
+// parseTransform reads the transform that fills b; b has at least the 8 fixed octets.
 func parseTransform(b []byte) (Transform, error) {
-	t := Transform{Type: TransformType(b[4]), Reserved: [2]byte{b[5], 0}, ID: binary.BigEndian.Uint16(b[6:])}
-	for b = b[transformLen:]; len(b) > 0; {
-		if len(b) < 4 {
-			return t, &Error{"SA", "attribute", ErrTruncated}
+	const fixed = 8
+	t := Transform{Type: TransformType(b[4]), ID: binary.BigEndian.Uint16(b[6:]), Reserved: [2]byte{b[1], b[5]}}
+	attrs := b[fixed:]
+	if len(attrs) == 4 && binary.BigEndian.Uint16(attrs) == keyLengthAttr {
+		if t.KeyBits = binary.BigEndian.Uint16(attrs[2:]); t.KeyBits != 0 {
+			return t, nil
 		}
-		kind, value := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-		a := Attribute{Type: kind &^ formatTV, Value: value}
-		b = b[4:]
-		if kind&formatTV == 0 {
-			n := int(value)
-			if n > len(b) {
-				return t, &Error{"SA", "attribute", ErrTruncated}
-			}
-			a.Value, a.Long, b = 0, b[:n:n], b[n:]
-			if a.Long == nil {
-				a.Long = []byte{}
-			}
-		}
-		t.Attrs = append(t.Attrs, a)
+	}
+	if err := checkAttrs(attrs); err != nil {
+		return Transform{}, err
+	}
+	if len(attrs) > 0 {
+		t.Attrs = attrs
 	}
 	return t, nil
 }
 
-func (s SA) append(dst []byte) []byte {
-	for i, p := range s.Proposals {
-		last := byte(moreProposals)
-		if i == len(s.Proposals)-1 {
-			last = lastSubstruct
+// checkAttrs walks over data attributes (RFC 7296 §3.3.5): type and value in four octets, or type, length and value.
+func checkAttrs(b []byte) error {
+	const fixed = 4
+	for len(b) > 0 {
+		if len(b) < fixed {
+			return &Error{"SA", "attribute", ErrTruncated}
 		}
-		at := len(dst)
-		dst = append(dst, last, p.Reserved, 0, 0, p.Number, byte(p.Protocol), byte(len(p.SPI)), byte(len(p.Transforms)))
-		dst = append(dst, p.SPI...)
-		for j, t := range p.Transforms {
-			dst = t.append(dst, j == len(p.Transforms)-1)
+		n := fixed
+		if b[0]&0x80 == 0 {
+			n += int(binary.BigEndian.Uint16(b[2:]))
 		}
-		binary.BigEndian.PutUint16(dst[at+2:], uint16(len(dst)-at))
+		if n > len(b) {
+			return &Error{"SA", "attribute value", ErrTruncated}
+		}
+		b = b[n:]
 	}
-	return dst
+	return nil
 }
 
-func (t Transform) append(dst []byte, last bool) []byte {
-	more := byte(moreTransform)
-	if last {
-		more = lastSubstruct
-	}
-	at := len(dst)
-	dst = append(dst, more, 0, 0, 0, byte(t.Type), t.Reserved[0])
+func (t Transform) appendTo(dst []byte, marker byte) []byte {
+	start := len(dst)
+	dst = append(dst, marker, t.Reserved[0], 0, 0, byte(t.Type), t.Reserved[1])
 	dst = binary.BigEndian.AppendUint16(dst, t.ID)
-	for _, a := range t.Attrs {
-		if a.Long == nil {
-			dst = binary.BigEndian.AppendUint16(dst, a.Type|formatTV)
-			dst = binary.BigEndian.AppendUint16(dst, a.Value)
-			continue
-		}
-		dst = binary.BigEndian.AppendUint16(dst, a.Type)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(a.Long)))
-		dst = append(dst, a.Long...)
+	if t.KeyBits != 0 {
+		dst = binary.BigEndian.AppendUint16(dst, keyLengthAttr)
+		dst = binary.BigEndian.AppendUint16(dst, t.KeyBits)
 	}
-	binary.BigEndian.PutUint16(dst[at+2:], uint16(len(dst)-at))
+	dst = append(dst, t.Attrs...)
+	binary.BigEndian.PutUint16(dst[start+2:], uint16(len(dst)-start))
 	return dst
 }
 
-func (s SA) clone() Body {
-	s.Proposals = slices.Clone(s.Proposals)
-	for i := range s.Proposals {
-		p := &s.Proposals[i]
-		p.SPI = bytes.Clone(p.SPI)
-		p.Transforms = slices.Clone(p.Transforms)
-		for j := range p.Transforms {
-			t := &p.Transforms[j]
-			t.Attrs = slices.Clone(t.Attrs)
-			for k := range t.Attrs {
-				t.Attrs[k].Long = bytes.Clone(t.Attrs[k].Long)
+func (p Proposal) appendTo(dst []byte, marker byte) []byte {
+	start := len(dst)
+	dst = append(dst, marker, p.Reserved, 0, 0, p.Number, byte(p.Protocol), uint8(len(p.SPI)), uint8(len(p.Transforms)))
+	dst = append(dst, p.SPI...)
+	for i, t := range p.Transforms {
+		marker := byte(moreTransforms)
+		if i == len(p.Transforms)-1 {
+			marker = lastSubstruct
+		}
+		dst = t.appendTo(dst, marker)
+	}
+	binary.BigEndian.PutUint16(dst[start+2:], uint16(len(dst)-start))
+	return dst
+}
+
+func (sa SA) appendTo(dst []byte) []byte {
+	for i, p := range sa.Proposals {
+		marker := byte(moreProposals)
+		if i == len(sa.Proposals)-1 {
+			marker = lastSubstruct
+		}
+		dst = p.appendTo(dst, marker)
+	}
+	return dst
+}
+
+func (sa SA) check() error {
+	if n := len(sa.Proposals); n == 0 || n > maxProposals {
+		return &Error{"SA", "proposals", ErrCount}
+	}
+	for _, p := range sa.Proposals {
+		if err := p.checkHead(); err != nil {
+			return err
+		}
+		if len(p.Transforms) > 0xff {
+			return &Error{"SA", "transforms", ErrCount}
+		}
+		for _, t := range p.Transforms {
+			if err := checkAttrs(t.Attrs); err != nil {
+				return err
 			}
 		}
 	}
-	return s
+	return nil
+}
+
+// Equal says whether p and q stand for the same octets.
+func (p Proposal) Equal(q Proposal) bool { return bytes.Equal(p.appendTo(nil, 0), q.appendTo(nil, 0)) }
+
+func (sa SA) clone() Body {
+	sa.Proposals = slices.Clone(sa.Proposals)
+	for i := range sa.Proposals {
+		p := &sa.Proposals[i]
+		p.SPI, p.Transforms = slices.Clone(p.SPI), slices.Clone(p.Transforms)
+		for j := range p.Transforms {
+			p.Transforms[j].Attrs = slices.Clone(p.Transforms[j].Attrs)
+		}
+	}
+	return sa
+}
+
+func (sa SA) items() int {
+	n := len(sa.Proposals)
+	for _, p := range sa.Proposals {
+		n += len(p.Transforms)
+	}
+	return n
 }

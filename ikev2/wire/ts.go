@@ -1,123 +1,152 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
 )
 
-// Traffic selector types (RFC 7296 §3.13.1).
+// TSType is the kind of a traffic selector (RFC 7296 §3.13.1).
+type TSType = uint8
+
+// Kinds of traffic selectors.
 const (
-	TSv4 uint8 = 7
-	TSv6 uint8 = 8
+	TSIPv4Range TSType = 7
+	TSIPv6Range TSType = 8
+	TSFC        TSType = 9
+	TSSecLabel  TSType = 10 // RFC 9478
 )
 
-// TS is a Traffic Selector payload (RFC 7296 §3.13).
+// TS is the Traffic Selector payload of either side (RFC 7296 §3.13).
 type TS struct {
 	Reserved  [3]byte
-	Selectors []TrafficSelector
+	Selectors []TrafficSelector // 1 to 255
 }
 
-// TrafficSelector is one selector. For types other than TSv4 and TSv6 only Type, Proto and Raw count.
+// TrafficSelector is one selector (RFC 7296 §3.13.1). Start and End are of the family that Type says and in order; ports
+// are in order or OPAQUE, which is 65535 to 0. Selectors of other types have only Type, Proto and Raw and are ignored.
 type TrafficSelector struct {
-	Type      uint8
-	Proto     uint8
-	StartPort uint16 // with EndPort 0 and 65535 here: OPAQUE
-	EndPort   uint16
-	Start     netip.Addr
-	End       netip.Addr
-	Raw       []byte // what follows the length of an unknown type
+	Type, Proto        uint8
+	StartPort, EndPort uint16
+	Start, End         netip.Addr
+	Raw                []byte // unknown types: what follows the length
 }
 
-func parseTS(t PayloadType, b []byte) (Body, error) {
-	const fixed, selectorFixed = 4, 4
+// rangeLen is the length of a selector of type t, 0 if it is no address range.
+func rangeLen(t TSType) int {
+	switch t {
+	case TSIPv4Range:
+		return 16
+	case TSIPv6Range:
+		return 40
+	}
+	return 0
+}
+
+func parseTS(t PayloadType, b []byte) (TS, error) {
+	const fixed, least = 4, 4
 	if len(b) < fixed {
-		return nil, &Error{t.String(), "header", ErrTruncated}
+		return TS{}, &Error{t.String(), "header", ErrTruncated}
 	}
 	count := int(b[0])
 	ts := TS{Reserved: [3]byte(b[1:4])}
 	b = b[fixed:]
-	if count == 0 {
-		return nil, &Error{t.String(), "selectors", ErrEmpty}
+	if count == 0 { // RFC 7296 §2.9: one or more
+		return TS{}, &Error{t.String(), "number of TSs", ErrCount}
 	}
-	if count*selectorFixed > len(b) {
-		return nil, &Error{t.String(), "selectors", ErrTruncated}
+	if count*least > len(b) {
+		return TS{}, &Error{t.String(), "traffic selector", ErrTruncated}
 	}
 	ts.Selectors = make([]TrafficSelector, 0, count)
 	for range count {
-		if len(b) < selectorFixed {
-			return nil, &Error{t.String(), "selector", ErrTruncated}
+		if len(b) < least {
+			return TS{}, &Error{t.String(), "traffic selector", ErrTruncated}
 		}
 		n := int(binary.BigEndian.Uint16(b[2:]))
-		if n < selectorFixed {
-			return nil, &Error{t.String(), "selector length", ErrLength}
+		if n < least || rangeLen(b[0]) != 0 && n != rangeLen(b[0]) {
+			return TS{}, &Error{t.String(), "selector length", ErrLength}
 		}
 		if n > len(b) {
-			return nil, &Error{t.String(), "selector length", ErrTruncated}
+			return TS{}, &Error{t.String(), "traffic selector", ErrTruncated}
 		}
-		s, err := parseSelector(t, b[:n:n])
-		if err != nil {
-			return nil, err
+		s := parseSelector(b[:n:n])
+		if !s.ordered() {
+			return TS{}, &Error{t.String(), "traffic selector", ErrRange}
 		}
 		ts.Selectors, b = append(ts.Selectors, s), b[n:]
 	}
 	if len(b) != 0 {
-		return nil, &Error{t.String(), "last selector", ErrTrailing}
+		return TS{}, &Error{t.String(), "traffic selectors", ErrTrailing}
 	}
 	return ts, nil
 }
 
-func parseSelector(t PayloadType, b []byte) (TrafficSelector, error) {
+// parseSelector reads a selector whose length fits its type.
+func parseSelector(b []byte) TrafficSelector {
 	s := TrafficSelector{Type: b[0], Proto: b[1]}
-	size := 0
-	switch s.Type {
-	case TSv4:
-		size = 4
-	case TSv6:
-		size = 16
-	default:
+	if rangeLen(s.Type) == 0 {
 		s.Raw = b[4:]
-		return s, nil
-	}
-	if len(b) != 8+2*size {
-		return s, &Error{t.String(), "selector length", ErrLength}
+		return s
 	}
 	s.StartPort, s.EndPort = binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])
-	s.Start, _ = netip.AddrFromSlice(b[8 : 8+size])
-	s.End, _ = netip.AddrFromSlice(b[8+size:])
-	if s.End.Less(s.Start) {
-		return s, &Error{t.String(), "addresses", ErrValue}
-	}
-	if s.StartPort > s.EndPort && (s.StartPort != 0xffff || s.EndPort != 0) { // 65535..0 is OPAQUE
-		return s, &Error{t.String(), "ports", ErrValue}
-	}
-	return s, nil
+	start, end := b[8:8+(len(b)-8)/2], b[8+(len(b)-8)/2:]
+	s.Start, _ = netip.AddrFromSlice(start) // 4 or 16 octets
+	s.End, _ = netip.AddrFromSlice(end)
+	return s
 }
 
-func (t TS) append(dst []byte) []byte {
-	dst = append(dst, byte(len(t.Selectors)), t.Reserved[0], t.Reserved[1], t.Reserved[2])
-	for _, s := range t.Selectors {
-		if s.Type != TSv4 && s.Type != TSv6 {
-			dst = append(dst, s.Type, s.Proto)
-			dst = binary.BigEndian.AppendUint16(dst, uint16(4+len(s.Raw)))
-			dst = append(dst, s.Raw...)
-			continue
-		}
-		start, end := s.Start.AsSlice(), s.End.AsSlice()
+// ordered says whether the selector selects anything (RFC 7296 §3.13.1; OPAQUE: RFC 4301 §4.4.1.1).
+func (s TrafficSelector) ordered() bool {
+	if rangeLen(s.Type) == 0 {
+		return true
+	}
+	opaque := s.StartPort == 0xffff && s.EndPort == 0
+	return s.Start.Compare(s.End) <= 0 && (s.StartPort <= s.EndPort || opaque)
+}
+
+func (s TrafficSelector) appendTo(dst []byte) []byte {
+	n := rangeLen(s.Type)
+	if n == 0 {
 		dst = append(dst, s.Type, s.Proto)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(8+len(start)+len(end)))
-		dst = binary.BigEndian.AppendUint16(dst, s.StartPort)
-		dst = binary.BigEndian.AppendUint16(dst, s.EndPort)
-		dst = append(append(dst, start...), end...)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(4+len(s.Raw)))
+		return append(dst, s.Raw...)
+	}
+	dst = append(dst, s.Type, s.Proto, 0, byte(n))
+	dst = binary.BigEndian.AppendUint16(dst, s.StartPort)
+	dst = binary.BigEndian.AppendUint16(dst, s.EndPort)
+	return append(append(dst, s.Start.AsSlice()...), s.End.AsSlice()...)
+}
+
+func (ts TS) appendTo(dst []byte) []byte {
+	dst = append(dst, uint8(len(ts.Selectors)), ts.Reserved[0], ts.Reserved[1], ts.Reserved[2])
+	for _, s := range ts.Selectors {
+		dst = s.appendTo(dst)
 	}
 	return dst
 }
 
-func (t TS) clone() Body {
-	t.Selectors = slices.Clone(t.Selectors)
-	for i := range t.Selectors {
-		t.Selectors[i].Raw = bytes.Clone(t.Selectors[i].Raw)
+func (ts TS) check() error {
+	if n := len(ts.Selectors); n == 0 || n > 0xff {
+		return &Error{"TS", "number of TSs", ErrCount}
 	}
-	return t
+	for _, s := range ts.Selectors {
+		n := rangeLen(s.Type)
+		if n != 0 && (8+s.Start.BitLen()/4 != n || 8+s.End.BitLen()/4 != n) || len(s.Raw) > 0xffff-4 {
+			return &Error{"TS", "traffic selector", ErrLength}
+		}
+		if !s.ordered() {
+			return &Error{"TS", "traffic selector", ErrRange}
+		}
+	}
+	return nil
 }
+
+func (ts TS) clone() Body {
+	ts.Selectors = slices.Clone(ts.Selectors)
+	for i := range ts.Selectors {
+		ts.Selectors[i].Raw = slices.Clone(ts.Selectors[i].Raw)
+	}
+	return ts
+}
+
+func (ts TS) items() int { return len(ts.Selectors) }
