@@ -51,6 +51,7 @@ type PayloadType uint8
 // Payload types that this package reads; all others become [Unknown].
 const (
 	PayloadNone    PayloadType = 0
+	NoPayload                  = PayloadNone
 	PayloadSA      PayloadType = 33
 	PayloadKE      PayloadType = 34
 	PayloadIDi     PayloadType = 35
@@ -121,6 +122,9 @@ const (
 
 // Version is the version octet of every message that we send: major 2, minor 0.
 const Version uint8 = 0x20
+
+// Version2 is Version.
+const Version2 = Version
 
 // Protocol is a security protocol identifier (RFC 7296 §3.3.1).
 type Protocol uint8
