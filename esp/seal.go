@@ -36,6 +36,12 @@ func (s *Sealer) HeadLen() int { return HeaderLen + sizesOf(s.suite).iv }
 // TrailerLen is the octets of padding, pad length and next header behind a payload of n octets.
 func (s *Sealer) TrailerLen(n int) int { return sizesOf(s.suite).trailer(n) }
 
+// MaxPayload is the longest payload whose ESP packet has at most n octets; 0 if there is none.
+func (s *Sealer) MaxPayload(n int) int {
+	z := sizesOf(s.suite)
+	return max((n-HeaderLen-z.iv-z.icv)/z.block*z.block-2, 0)
+}
+
 // Sequence is the number of the last packet sealed; 0 before the first.
 func (s *Sealer) Sequence() uint64 { return s.seq }
 

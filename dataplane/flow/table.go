@@ -1,0 +1,157 @@
+package flow
+
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// Table is what a plane works from. It never changes: [Table.Build] makes the next one, sharing nearly all with this one,
+// and the plane publishes it through an atomic pointer.
+type Table struct {
+	prefixes *bart.Table[*entry]
+	bySPI    trie[*Pair]
+	byID     trie[record]
+}
+
+// entry is what is known of a prefix of remote addresses. It does not change.
+type entry struct {
+	prefix netip.Prefix
+	state  State   // Clear: says nothing, the next shorter prefix counts
+	pairs  []*Pair // sending to selectors within, newest first
+}
+
+type record struct {
+	pair    *Pair
+	sending bool
+}
+
+// NewTable is a table without pairs, in which all is clear.
+func NewTable() *Table { return &Table{prefixes: new(bart.Table[*entry])} }
+
+// Verdict is what to do with a packet.
+type Verdict struct {
+	Action Action
+	Reason Reason // with Drop
+	Pair   *Pair  // with Seal; with Drop the spent one
+}
+
+// BySPI is the pair whose inbound SA has that SPI, or nil.
+func (t *Table) BySPI(spi uint32) *Pair {
+	p, _ := t.bySPI.get(uint64(spi))
+	return p
+}
+
+// Pair is the pair of that ID, or nil.
+func (t *Table) Pair(id PairID) *Pair {
+	r, _ := t.byID.get(uint64(id))
+	return r.pair
+}
+
+// Sending reports whether outbound packets take the pair.
+func (t *Table) Sending(id PairID) bool {
+	r, _ := t.byID.get(uint64(id))
+	return r.sending
+}
+
+// Len is the number of pairs.
+func (t *Table) Len() int { return t.byID.size }
+
+// Pairs calls f for every pair, in no order, until it returns false.
+func (t *Table) Pairs(f func(*Pair) bool) {
+	t.byID.all(func(r record) bool { return f(r.pair) })
+}
+
+// Prefixes calls f for every prefix with a state, until it returns false.
+func (t *Table) Prefixes(f func(netip.Prefix, State) bool) {
+	for p, e := range t.prefixes.AllSorted() {
+		if e.state != Clear && !f(p, e.state) {
+			return
+		}
+	}
+}
+
+// State is the disposition of an address and the prefix that says so; false when none does.
+func (t *Table) State(a netip.Addr) (State, netip.Prefix, bool) {
+	if e := t.stated(t.longest(a)); e != nil {
+		return e.state, e.prefix, true
+	}
+	return Clear, netip.Prefix{}, false
+}
+
+func (t *Table) longest(a netip.Addr) *entry {
+	e, _ := t.prefixes.Lookup(a)
+	return e
+}
+
+// above is the entry of the next shorter prefix.
+func (t *Table) above(e *entry) *entry {
+	if e.prefix.Bits() == 0 {
+		return nil
+	}
+	p, err := e.prefix.Addr().Prefix(e.prefix.Bits() - 1)
+	if err != nil {
+		return nil
+	}
+	e, _ = t.prefixes.LookupPrefix(p)
+	return e
+}
+
+func (t *Table) stated(e *entry) *entry {
+	for e != nil && e.state == Clear {
+		e = t.above(e)
+	}
+	return e
+}
+
+// sender is the pair that f takes: of the longest prefix, then the newest, whose selectors have it.
+func (t *Table) sender(e *entry, f *selector.Flow) *Pair {
+	for ; e != nil; e = t.above(e) {
+		for _, p := range e.pairs {
+			if selector.Match(p.Local, p.Remote, *f) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// Out is the verdict on an outbound packet: Pass, Seal, Queue or Drop.
+func (t *Table) Out(f *selector.Flow) Verdict {
+	e := t.longest(f.Remote)
+	s := t.stated(e)
+	switch {
+	case s == nil || neighbourDiscovery(f):
+		return Verdict{Action: Pass}
+	case s.state == Closed:
+		return Verdict{Action: Drop, Reason: PrefixClosed}
+	}
+	p := t.sender(e, f)
+	switch {
+	case p == nil && s.state == Hold:
+		return Verdict{Action: Queue}
+	case p == nil:
+		return Verdict{Action: Drop, Reason: NoSA}
+	case p.Spent():
+		return Verdict{Action: Drop, Reason: SpentSA, Pair: p}
+	}
+	return Verdict{Action: Seal, Pair: p}
+}
+
+// InClear is the verdict on a packet that came in without ESP (RFC 4301 §5.2 step 3b): Accept or Drop.
+func (t *Table) InClear(f *selector.Flow) Verdict {
+	s := t.stated(t.longest(f.Remote))
+	if s == nil || s.state == Upgrade || neighbourDiscovery(f) {
+		return Verdict{Action: Accept}
+	}
+	return Verdict{Action: Drop, Reason: ClearRefused}
+}
+
+// neighbourDiscovery reports whether f is solicitation and advertisement of routers or neighbours: an SA cannot be made
+// before they have passed, and the receiver takes them from the link only (RFC 4861 §6.1, §7.1). Redirects are not such.
+func neighbourDiscovery(f *selector.Flow) bool {
+	typ := f.RemotePort >> 8
+	return f.Proto == selector.ICMPv6 && !f.NoPorts && f.Remote.Is6() && typ >= 133 && typ <= 136
+}
