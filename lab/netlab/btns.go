@@ -171,22 +171,19 @@ func (b *Btns) Restart() {
 	b.start()
 }
 
-// Leftovers is everything on a host that carries the name of btns: devices, rules, routes and nft tables.
-func (h *Host) Leftovers() string {
+// Snapshot is all that a program can have changed on the network of a host: links, rules, routes, nftables, policies of
+// the kernel's IPsec, and the switches that the TUN plane may turn.
+func (h *Host) Snapshot() string {
 	h.lab.t.Helper()
-	var found []string
-	for _, cmd := range [][]string{
-		{"ip", "link"},
-		{"ip", "rule"},
-		{"ip", "-6", "rule"},
-		{"ip", "route", "show", "table", "all"},
-		{"ip", "-6", "route", "show", "table", "all"},
-		{"nft", "list", "ruleset"},
-		{"ip", "xfrm", "policy"},
+	var all []string
+	for _, cmd := range []string{
+		"ip -br link", "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all proto static",
+		"nft list ruleset", "ip xfrm policy", "ip xfrm state",
+		"cat /proc/sys/net/ipv4/conf/all/src_valid_mark /proc/sys/net/ipv4/conf/all/rp_filter",
 	} {
-		found = append(found, h.Run(cmd...))
+		all = append(all, "$ "+cmd, h.Run("sh", "-c", cmd))
 	}
-	return strings.Join(found, "\n")
+	return strings.Join(all, "\n")
 }
 
 // Main is what TestMain of a lab's package does: it sweeps, builds, and runs the tests.
@@ -205,6 +202,10 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // one test is not root
+		_, _ = os.Stderr.WriteString(err.Error() + "\n")
+		return 1
+	}
 	if err := Build(dir); err != nil {
 		_, _ = os.Stderr.WriteString("lab: btns does not build: " + err.Error() + "\n")
 		return 1

@@ -2,12 +2,7 @@ package netlab
 
 import (
 	"encoding/binary"
-	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
-
-	"golang.org/x/sys/unix"
+	"net"
 )
 
 // HalfOpen leaves one half-open IKE SA at a responder: an IKE_SA_INIT request (AES-GCM-128, PRF-HMAC-SHA2-256, X25519)
@@ -15,33 +10,18 @@ import (
 func (h *Host) HalfOpen(responder string) {
 	t := h.lab.t
 	t.Helper()
-	to := netip.AddrPortFrom(netip.MustParseAddr(responder), 500)
-	errs := make(chan error, 1)
-	go func() {
-		// The thread that changes its namespace ends with the goroutine, since it is never unlocked.
-		runtime.LockOSThread()
-		errs <- sendFrom(filepath.Join("/run/netns", h.ns), to, saInit())
-	}()
-	if err := <-errs; err != nil {
+	err := h.Inside(func() error {
+		c, err := net.Dial("udp", net.JoinHostPort(responder, "500"))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(saInit())
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func sendFrom(namespace string, to netip.AddrPort, datagram []byte) error {
-	f, err := os.Open(namespace)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return unix.Sendto(fd, datagram, 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 }
 
 // saInit is written by hand, without our codec: it stays what it is when the codec errs.

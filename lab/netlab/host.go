@@ -87,6 +87,18 @@ func (h *Host) NFT(rules string) {
 	h.Run("nft", rules)
 }
 
+// RTT is the mean time of n echo requests.
+func (h *Host) RTT(to string, n int) time.Duration {
+	h.lab.t.Helper()
+	out := h.RunFor(time.Duration(n)*100*time.Millisecond+10*time.Second, "ping", "-n", "-q", "-i0.1", fmt.Sprint("-c", n), "-W1", to)
+	_, times, _ := strings.Cut(out, "min/avg/max/mdev = ")
+	var low, mean float64
+	if _, err := fmt.Sscanf(times, "%f/%f/", &low, &mean); err != nil {
+		h.lab.t.Fatalf("ping on %s says:\n%s", h.Name, out)
+	}
+	return time.Duration(mean * float64(time.Millisecond))
+}
+
 // Ping sends n echo requests, ten a second, and returns how many came back.
 func (h *Host) Ping(to string, n int, args ...string) int {
 	h.lab.t.Helper()

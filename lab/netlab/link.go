@@ -74,14 +74,15 @@ func (l *Lab) BehindNAT() (a, router, b *Host) {
 	router.Addr("eth1", A4+"/24")
 	b.Addr(LinkName, B4+"/24")
 	a.IP("route", "add", "default", "via", "192.168.77.1")
-	router.Masquerade("eth1", "192.168.77.0/24")
+	router.Masquerade("eth0", "192.168.77.0/24")
 	return a, router, b
 }
 
-// Masquerade makes the host a router that hides the addresses of a prefix behind its own on dev.
+// Masquerade makes the host a router that hides the addresses behind its interface dev wherever else it sends them, as
+// container runtimes do.
 func (h *Host) Masquerade(dev, cidr string) {
 	h.lab.t.Helper()
 	h.Sysctl("net/ipv4/ip_forward", "1")
 	h.NFT(`table ip labnat { chain post { type nat hook postrouting priority 100;
-		oifname "` + dev + `" ip saddr ` + cidr + ` masquerade; }; }`)
+		oifname != "` + dev + `" ip saddr ` + cidr + ` masquerade; }; }`)
 }
