@@ -1,0 +1,177 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// Policy is an SPD and a PAD that fit together.
+type Policy struct {
+	spd      []Entry
+	pad      []PADEntry
+	warnings []string
+}
+
+// New makes a policy. It puts the PAD in its logical order whatever order it comes in (BTNS-CORE-04, BTNS-CORE-05) and
+// refuses what has no meaning; what has one but is probably not meant is in Warnings.
+func New(spd []Entry, pad []PADEntry) (*Policy, error) {
+	p := &Policy{spd: slices.Clone(spd), pad: slices.Clone(pad)}
+	slices.SortStableFunc(p.pad, func(a, b PADEntry) int { return int(a.Kind) - int(b.Kind) })
+	if err := errors.Join(p.checkPAD(), p.checkSPD()); err != nil {
+		return nil, err
+	}
+	p.lintPAD()
+	p.lintSPD()
+	return p, nil
+}
+
+// SPD returns the entries in order; they belong to the policy.
+func (p *Policy) SPD() []Entry { return p.spd }
+
+// PAD returns the entries in logical order; they belong to the policy.
+func (p *Policy) PAD() []PADEntry { return p.pad }
+
+// Warnings are what an operator should look at, in plain words.
+func (p *Policy) Warnings() []string { return p.warnings }
+
+// Entry returns the PAD entry of a name, or nil.
+func (p *Policy) Entry(name string) *PADEntry {
+	for i := range p.pad {
+		if p.pad[i].Name == name {
+			return &p.pad[i]
+		}
+	}
+	return nil
+}
+
+// AcceptsUnknown reports whether peers that nobody vouches for are let in at all.
+func (p *Policy) AcceptsUnknown() bool {
+	return slices.ContainsFunc(p.pad, func(e PADEntry) bool { return e.Kind == AnyKey })
+}
+
+func (p *Policy) checkPAD() error {
+	names := map[string]bool{}
+	only := map[Kind]string{}
+	var errs []error
+	bad := func(e *PADEntry, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("policy: PAD entry %q: %s", e.Name, fmt.Sprintf(format, args...)))
+	}
+	for i := range p.pad {
+		e := &p.pad[i]
+		if e.Name == "" || names[e.Name] {
+			bad(e, "its name is empty or taken")
+		}
+		names[e.Name] = true
+		switch e.Kind {
+		case ByID:
+			if e.ID.IsZero() || len(e.PSK)+len(e.Keys)+len(e.Fingerprints) == 0 {
+				bad(e, "it needs an ID, and a key, fingerprint or shared secret")
+			}
+		case ByKey:
+			if len(e.Keys)+len(e.Fingerprints) == 0 || len(e.PSK) > 0 {
+				bad(e, "it needs a key or fingerprint, and no shared secret")
+			}
+		case Null, AnyKey:
+			if other, ok := only[e.Kind]; ok {
+				bad(e, "%q matches %v already; one is allowed", other, e.Kind) // BTNS-CORE-05
+			}
+			only[e.Kind] = e.Name
+			if len(e.PSK)+len(e.Keys)+len(e.Fingerprints) > 0 {
+				bad(e, "an entry for %v has no keys", e.Kind)
+			}
+		default:
+			bad(e, "it has no kind")
+		}
+		if !valid(e.Constraint) {
+			bad(e, "its constraint %v is no set of selectors", e.Constraint)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Policy) checkSPD() error {
+	var errs []error
+	for i := range p.spd {
+		e := &p.spd[i]
+		bad := func(text string) { errs = append(errs, fmt.Errorf("policy: SPD entry %q: %s", e.Name, text)) }
+		if len(e.Local) == 0 || len(e.Remote) == 0 || !valid(e.Local) || !valid(e.Remote) {
+			bad("it needs selectors of both sides")
+		}
+		switch e.Action {
+		case Bypass, Discard:
+			if e.BtnsOK || e.NullOK || e.BtnsFallthrough || e.Peer != "" || e.Mode != 0 || e.MinAssurance != 0 {
+				bad("btns_ok and the like are for protected traffic") // BTNS-CORE-20
+			}
+		case Protect:
+			if e.Mode > protect.Tunnel {
+				bad("it has no such mode")
+			}
+			if len(e.Offer) == 0 {
+				bad("it offers no algorithms")
+			}
+			for _, s := range e.Offer {
+				if err := s.Valid(); err != nil {
+					bad(err.Error())
+				}
+			}
+			if e.Peer != "" && p.Entry(e.Peer) == nil {
+				bad(fmt.Sprintf("there is no peer %q", e.Peer))
+			}
+			if e.Waiting == Pass && e.Fallback == Require {
+				bad("what must be protected cannot pass while SAs are negotiated")
+			}
+		default:
+			bad("it has no action")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func valid(s selector.Set) bool {
+	return !slices.ContainsFunc(s, func(x selector.Selector) bool { return !x.Valid() })
+}
+
+func (p *Policy) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// lintPAD finds constraints that overlap (BTNS-CORE-11): each child is checked against them anyway (BTNS-CORE-12), so
+// that the overlap belongs to the entry that authenticates better.
+func (p *Policy) lintPAD() {
+	for i := range p.pad {
+		e := &p.pad[i]
+		if e.Kind == ByID || e.Constraint == nil {
+			continue
+		}
+		for j := range p.pad[:i] {
+			if o := &p.pad[j]; o.Kind < e.Kind && o.Kind != Null && e.Constraint.Overlaps(o.Constraint) {
+				p.warn("peers of %v may ask for addresses of %v; what belongs to both is refused to the former", e, o)
+			}
+		}
+	}
+}
+
+// lintSPD finds entries that nothing reaches, and weaker ones that stand before stronger (BTNS-CORE-65).
+func (p *Policy) lintSPD() {
+	for i := range p.spd {
+		e := &p.spd[i]
+		if e.BtnsFallthrough {
+			p.warn("SPD entry %q lets unauthenticated peers fall through to weaker entries (btns_fallthrough)", e.Name)
+		}
+		for j := range p.spd[:i] {
+			o := &p.spd[j]
+			if !o.BtnsFallthrough && o.Local.Covers(e.Local) && o.Remote.Covers(e.Remote) {
+				p.warn("SPD entry %q is never reached: %q has all of its traffic", e.Name, o.Name)
+				break
+			}
+			stronger := e.Action == Protect && !e.BtnsOK && !e.NullOK
+			if o.Action == Protect && (o.BtnsOK || o.NullOK) && stronger && o.Local.Overlaps(e.Local) && o.Remote.Overlaps(e.Remote) {
+				p.warn("SPD entry %q, open to unauthenticated peers, takes traffic of the stronger %q", o.Name, e.Name)
+			}
+		}
+	}
+}
