@@ -157,7 +157,7 @@ func bodies(tb testing.TB, types ...PayloadType) [][]byte {
 // parseAny reads the body of any type, encrypted ones too.
 func parseAny(t PayloadType, b []byte) (Body, error) {
 	if t == PayloadSK || t == PayloadSKF {
-		return parseEncrypted(t, PayloadNone, b)
+		return parseEncrypted(t, NoPayload, b)
 	}
 	return parseBody(t, b)
 }

@@ -71,7 +71,7 @@ func checkEncrypted(t *testing.T, p recordedPacket, last Payload) {
 		t.Errorf("packet %d: %v %d/%d, want %v", p.N, last.Type, e.Number, e.Total, p.Fragment)
 	case p.Fragment == nil && p.First != 0 && e.First != p.First:
 		t.Errorf("packet %d: first inner payload %v, want %v", p.N, e.First, p.First)
-	case e.Number > 1 && e.First != PayloadNone: // RFC 7383 §2.5
+	case e.Number > 1 && e.First != NoPayload: // RFC 7383 §2.5
 		t.Errorf("packet %d: fragment %d names %v", p.N, e.Number, e.First)
 	}
 }
@@ -259,7 +259,7 @@ func TestEncryptedInsideEncrypted(t *testing.T) {
 			t.Errorf("%v: %v", typ, err)
 		}
 	}
-	if ps, err := ParsePayloads(PayloadNone, nil); err != nil || ps != nil {
+	if ps, err := ParsePayloads(NoPayload, nil); err != nil || ps != nil {
 		t.Errorf("nothing inside: %v %v", ps, err)
 	}
 }

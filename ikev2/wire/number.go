@@ -50,8 +50,7 @@ type PayloadType uint8
 
 // Payload types that this package reads; all others become [Unknown].
 const (
-	PayloadNone    PayloadType = 0
-	NoPayload                  = PayloadNone
+	NoPayload      PayloadType = 0
 	PayloadSA      PayloadType = 33
 	PayloadKE      PayloadType = 34
 	PayloadIDi     PayloadType = 35
@@ -73,7 +72,7 @@ const (
 
 func (t PayloadType) String() string {
 	switch t {
-	case PayloadNone:
+	case NoPayload:
 		return "none"
 	case PayloadSA:
 		return "SA"
@@ -120,11 +119,8 @@ const (
 	FlagResponse  uint8 = 0x20
 )
 
-// Version is the version octet of every message that we send: major 2, minor 0.
-const Version uint8 = 0x20
-
-// Version2 is Version.
-const Version2 = Version
+// Version2 is the version octet of every message that we send: major 2, minor 0.
+const Version2 uint8 = 0x20
 
 // Protocol is a security protocol identifier (RFC 7296 §3.3.1).
 type Protocol uint8

@@ -42,7 +42,7 @@ func parseChain(next PayloadType, b []byte, inner bool) ([]Payload, error) {
 		critical error
 		items    int
 	)
-	for next != PayloadNone {
+	for next != NoPayload {
 		if len(b) < genericLen {
 			return nil, &Error{next.String(), "generic header", ErrTruncated}
 		}
@@ -63,7 +63,7 @@ func parseChain(next PayloadType, b []byte, inner bool) ([]Payload, error) {
 				return nil, &Error{next.String(), "type", ErrNested} // RFC 7296 §3.14
 			}
 			p.Body, err = parseEncrypted(next, following, b[genericLen:n])
-			following = PayloadNone // it is the last one: its Next Payload names the first inner payload
+			following = NoPayload // it is the last one: its Next Payload names the first inner payload
 		} else {
 			p.Body, err = parseBody(next, b[genericLen:n:n])
 		}
@@ -158,7 +158,7 @@ func (t PayloadType) fits(b Body) bool {
 	case EAP:
 		return t == PayloadEAP
 	case Unknown:
-		return t != PayloadNone && (t < PayloadSA || t > PayloadEAP) && t != PayloadSKF
+		return t != NoPayload && (t < PayloadSA || t > PayloadEAP) && t != PayloadSKF
 	}
 	return false
 }
@@ -166,7 +166,7 @@ func (t PayloadType) fits(b Body) bool {
 // FirstType is the type that the Next Payload field before ps holds.
 func FirstType(ps []Payload) PayloadType {
 	if len(ps) == 0 {
-		return PayloadNone
+		return NoPayload
 	}
 	return ps[0].Type
 }

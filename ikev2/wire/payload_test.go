@@ -243,6 +243,7 @@ func FuzzNonce(f *testing.F)   { fuzzBody(f, PayloadNonce, "", "00") }
 func FuzzNotify(f *testing.F) {
 	fuzzBody(f, PayloadNotify, "03 04 4009 c0ffee01", "00 ff 4009", "03 ff 4009")
 }
+
 func FuzzDelete(f *testing.F) {
 	fuzzBody(f, PayloadDelete, "03 04 ffff c0ffee01", "03 00 ffff", "01 00 0000")
 }
@@ -250,6 +251,7 @@ func FuzzVendor(f *testing.F) { fuzzBody(f, PayloadVendor, "") }
 func FuzzTSi(f *testing.F) {
 	fuzzBody(f, PayloadTSi, "ff 000000", "01 000000  63 00 0000", "02 010203  0a 00 0006 abcd  63 07 0004")
 }
+
 func FuzzTSr(f *testing.F) {
 	fuzzBody(f, PayloadTSr, "01 000000  08 00 0028 0000 ffff", "01 000000  07 11 0010 ffff 0000 c0000200 c0000200")
 }
