@@ -240,6 +240,7 @@ func FuzzCert(f *testing.F)    { fuzzBody(f, PayloadCERT, "0f 302a300506032b6570
 func FuzzCertReq(f *testing.F) { fuzzBody(f, PayloadCERTREQ, "0f", "04 00", "") }
 func FuzzAuth(f *testing.F)    { fuzzBody(f, PayloadAUTH, "0d 000000", "0e") }
 func FuzzNonce(f *testing.F)   { fuzzBody(f, PayloadNonce, "", "00") }
+
 func FuzzNotify(f *testing.F) {
 	fuzzBody(f, PayloadNotify, "03 04 4009 c0ffee01", "00 ff 4009", "03 ff 4009")
 }
@@ -247,7 +248,9 @@ func FuzzNotify(f *testing.F) {
 func FuzzDelete(f *testing.F) {
 	fuzzBody(f, PayloadDelete, "03 04 ffff c0ffee01", "03 00 ffff", "01 00 0000")
 }
+
 func FuzzVendor(f *testing.F) { fuzzBody(f, PayloadVendor, "") }
+
 func FuzzTSi(f *testing.F) {
 	fuzzBody(f, PayloadTSi, "ff 000000", "01 000000  63 00 0000", "02 010203  0a 00 0006 abcd  63 07 0004")
 }
@@ -255,6 +258,7 @@ func FuzzTSi(f *testing.F) {
 func FuzzTSr(f *testing.F) {
 	fuzzBody(f, PayloadTSr, "01 000000  08 00 0028 0000 ffff", "01 000000  07 11 0010 ffff 0000 c0000200 c0000200")
 }
+
 func FuzzSK(f *testing.F)      { fuzzBody(f, PayloadSK, "") }
 func FuzzSKF(f *testing.F)     { fuzzBody(f, PayloadSKF, "0001 0001", "0000 0000", "ffff 0001") }
 func FuzzUnknown(f *testing.F) { fuzzBody(f, 54, "00") }
