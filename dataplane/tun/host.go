@@ -1,0 +1,314 @@
+//go:build linux
+
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/btns-ipsec/btns/dataplane/flow"
+)
+
+// host is what the plane changes on the host. Its methods are called under the plane's lock, but pathMTU and source.
+type host struct {
+	p      *Plane
+	cfg    Config
+	nl     *netlink.Handle
+	link   netlink.Link
+	mtu    int // of the device
+	filter *filter
+	sysctl sysctls
+	adding []prefixChange
+	gone   []prefixChange
+	routes map[netip.Prefix]prefixChange
+
+	asking sync.Mutex // one question at a time on the socket for questions
+	ask    *netlink.Handle
+}
+
+type prefixChange struct {
+	prefix netip.Prefix
+	state  flow.State
+	local  netip.Addr
+}
+
+func openHost(p *Plane) (_ *host, err error) {
+	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange)}
+	defer func() {
+		if err != nil {
+			_ = h.close()
+		}
+	}()
+	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("tun: netlink: %w", err)
+	}
+	if h.ask, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("tun: netlink: %w", err)
+	}
+	if h.link, err = h.nl.LinkByName(p.name); err != nil {
+		return nil, fmt.Errorf("tun: %s: %w", p.name, err)
+	}
+	h.mtu = innerMTU(h.defaultPath())
+	if err = h.nl.LinkSetMTU(h.link, h.mtu); err != nil {
+		return nil, fmt.Errorf("tun: %s: set MTU %d: %w", p.name, h.mtu, err)
+	}
+	if h.cfg.Unrouted {
+		return h, h.up()
+	}
+	if err = h.clean(); err != nil {
+		return nil, err
+	}
+	h.quietDevice()
+	if err = h.up(); err != nil {
+		return nil, err
+	}
+	if err = h.addRules(); err != nil {
+		return nil, err
+	}
+	if h.filter, err = openFilter(h.cfg, p.name); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *host) up() error {
+	if err := h.nl.LinkSetUp(h.link); err != nil {
+		return fmt.Errorf("tun: %s: set up: %w", h.p.name, err)
+	}
+	return nil
+}
+
+// espOverhead is the most that AES-GCM in tunnel mode in UDP over IPv4 adds (spec/esp.md §11).
+const espOverhead = 65
+
+// innerMTU is what the device announces for a path. Packets of SAs that add more are answered with too-big.
+func innerMTU(path int) int { return max((path-espOverhead)&^3, 1280) }
+
+// defaultPath is the MTU of the interface of the default route.
+func (h *host) defaultPath() int {
+	const ethernet = 1500
+	for _, a := range [...]string{"192.0.2.1", "2001:db8::1"} {
+		if mtu := h.pathMTU(netip.MustParseAddr(a)); mtu > 0 {
+			return mtu
+		}
+	}
+	return ethernet
+}
+
+// route asks the system for the route of the plane's own packets.
+func (h *host) route(remote netip.Addr) (netlink.Route, error) {
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	all, err := h.ask.RouteGetWithOptions(net.IP(remote.AsSlice()), &netlink.RouteGetOptions{Mark: h.cfg.outer()})
+	if err != nil {
+		return netlink.Route{}, err
+	}
+	if len(all) == 0 {
+		return netlink.Route{}, unix.ENETUNREACH
+	}
+	return all[0], nil
+}
+
+// pathMTU is how large outer packets to remote may be, as far as the system knows.
+func (h *host) pathMTU(remote netip.Addr) int {
+	const ethernet = 1500
+	r, err := h.route(remote.Unmap())
+	if err != nil {
+		return ethernet
+	}
+	if r.MTU > 0 {
+		return r.MTU
+	}
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	l, err := h.ask.LinkByIndex(r.LinkIndex)
+	if err != nil {
+		return ethernet
+	}
+	return min(l.Attrs().MTU, 1<<16-1)
+}
+
+func (h *host) source(remote netip.Addr) (netip.Addr, error) {
+	r, err := h.route(remote.Unmap())
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("tun: route to %v: %w", remote, err)
+	}
+	a, ok := netip.AddrFromSlice(r.Src)
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("tun: route to %v: no source address", remote)
+	}
+	return a.Unmap(), nil
+}
+
+// setPrefix notes a change for withdraw and install.
+func (h *host) setPrefix(prefix netip.Prefix, s flow.State, local netip.Addr) {
+	c := prefixChange{prefix, s, local}
+	if s == flow.Clear {
+		h.gone = append(h.gone, c)
+		return
+	}
+	h.adding = append(h.adding, c)
+}
+
+// withdraw carries out what returns prefixes to the host.
+func (h *host) withdraw() {
+	for _, c := range h.gone {
+		if _, ok := h.routes[c.prefix]; !ok || h.cfg.Unrouted {
+			continue
+		}
+		delete(h.routes, c.prefix)
+		_ = h.nl.RouteDel(h.routeOf(c)) // gone with an address is gone too
+		h.filter.forget(c.prefix)
+	}
+	h.gone = h.gone[:0]
+}
+
+// install carries out what gives prefixes to the plane.
+func (h *host) install() error {
+	var failed error
+	if !h.cfg.Unrouted {
+		for _, c := range h.adding {
+			if err := h.installPrefix(c); err != nil && failed == nil {
+				failed = err
+			}
+		}
+		if err := h.filter.commit(); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	h.adding = h.adding[:0]
+	return failed
+}
+
+func (h *host) installPrefix(c prefixChange) error {
+	if !c.local.IsValid() {
+		c.local, _ = h.source(c.prefix.Addr())
+	}
+	old, known := h.routes[c.prefix]
+	if !known || old.local != c.local {
+		r := h.routeOf(c)
+		err := h.nl.RouteReplace(r)
+		if err != nil && r.Src != nil { // an address that is not ready yet: the system chooses
+			r.Src = nil
+			err = h.nl.RouteReplace(r)
+		}
+		if err != nil {
+			return fmt.Errorf("tun: route %v to %s: %w", c.prefix, h.p.name, err)
+		}
+	}
+	h.routes[c.prefix] = c
+	h.filter.set(c.prefix, c.state)
+	return nil
+}
+
+// routeOf is the route of a prefix to the device. The source is the host's real address.
+func (h *host) routeOf(c prefixChange) *netlink.Route {
+	bits := c.prefix.Addr().BitLen()
+	r := &netlink.Route{
+		LinkIndex: h.link.Attrs().Index, Table: h.cfg.Table, Protocol: routeProtocol, Scope: netlink.SCOPE_LINK,
+		Dst: &net.IPNet{IP: c.prefix.Addr().AsSlice(), Mask: net.CIDRMask(c.prefix.Bits(), bits)},
+	}
+	if c.prefix.Bits() != bits {
+		r.Table++
+	}
+	if bits == 128 {
+		r.Scope = netlink.SCOPE_UNIVERSE
+	}
+	if c.local.IsValid() && c.local.BitLen() == bits {
+		r.Src = c.local.AsSlice()
+	}
+	return r
+}
+
+// routeProtocol marks routes and rules as the plane's.
+const routeProtocol = 0xb7
+
+var families = [...]int{unix.AF_INET, unix.AF_INET6}
+
+// rules send packets to the plane's tables: all but the plane's own. A packet out of ESP that is forwarded is looked up
+// again, although it has the mark; that its sender is reached by the real interface was then checked (rp_filter looks up
+// as if from lo).
+func (h *host) rules(family int) []*netlink.Rule {
+	mark := h.cfg.outer()
+	var out []*netlink.Rule
+	for table := h.cfg.Table; table <= h.cfg.Table+1; table++ {
+		r := netlink.NewRule()
+		r.Family, r.Table, r.Priority, r.Protocol = family, table, h.cfg.Table, routeProtocol
+		r.IifName, r.Mark, r.Mask, r.Invert = "lo", mark, &mark, true
+		out = append(out, r)
+	}
+	return out
+}
+
+func (h *host) addRules() error {
+	for _, f := range families {
+		for _, r := range h.rules(f) {
+			err := h.nl.RuleAdd(r)
+			if err != nil && f == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
+				continue
+			}
+			if err != nil && !errors.Is(err, unix.EEXIST) {
+				return fmt.Errorf("tun: add rule: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// clean removes rules and routes that a plane left behind.
+func (h *host) clean() error {
+	var failed error
+	for _, f := range families {
+		rules, err := h.nl.RuleListFiltered(f, &netlink.Rule{Priority: h.cfg.Table}, netlink.RT_FILTER_PRIORITY)
+		if err != nil {
+			continue
+		}
+		for i := range rules {
+			if t := rules[i].Table; t != h.cfg.Table && t != h.cfg.Table+1 {
+				continue
+			}
+			rules[i].Family = f
+			if err := h.nl.RuleDel(&rules[i]); err != nil && !errors.Is(err, unix.ENOENT) {
+				failed = fmt.Errorf("tun: remove rule: %w", err)
+			}
+		}
+		for t := h.cfg.Table; t <= h.cfg.Table+1; t++ {
+			routes, err := h.nl.RouteListFiltered(f, &netlink.Route{Table: t}, netlink.RT_FILTER_TABLE)
+			if err != nil {
+				continue
+			}
+			for i := range routes {
+				_ = h.nl.RouteDel(&routes[i])
+			}
+		}
+	}
+	return failed
+}
+
+func (h *host) close() error {
+	var failed error
+	if h.nl != nil && !h.cfg.Unrouted {
+		failed = h.clean()
+	}
+	if h.filter != nil {
+		if err := h.filter.close(); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if err := h.sysctl.restore(); err != nil && failed == nil {
+		failed = err
+	}
+	if h.nl != nil {
+		h.nl.Close()
+	}
+	if h.ask != nil {
+		h.ask.Close()
+	}
+	return failed
+}

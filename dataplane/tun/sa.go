@@ -1,0 +1,71 @@
+//go:build linux
+
+package tun
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+type flowKey = selector.Flow
+
+// sa is what the plane keeps beside a pair of the table.
+type sa struct {
+	pair  *flow.Pair
+	dest  atomic.Pointer[dest]
+	mtu   atomic.Int32 // largest inner packet that need not be fragmented
+	asked atomic.Int64 // when the path was last asked for its MTU
+	in    sync.Mutex   // held while packets are opened: both forms of ESP may arrive at once
+}
+
+func newSA(pair *flow.Pair, d *dest, path int) *sa {
+	s := &sa{pair: pair}
+	d.sa = s
+	s.dest.Store(d)
+	s.setPath(path)
+	return s
+}
+
+// setPath says how large outer packets may be.
+func (s *sa) setPath(mtu int) { s.mtu.Store(int32(s.pair.InnerMTU(mtu))) }
+
+// saOf is the plane's state of a pair of its table.
+func saOf(pair *flow.Pair) *sa {
+	s, _ := pair.Attached().(*sa)
+	return s
+}
+
+// reached tells the host what a packet brought about (RFC 4301 §4.4.2.1, RFC 4303 §3.3.3).
+func (s *sa) reached(p *Plane, r flow.Reached) {
+	if r == 0 {
+		return
+	}
+	if r&flow.First != 0 {
+		p.event(dataplane.Carried{ID: s.pair.ID})
+	}
+	if r&flow.SoftLimit != 0 {
+		p.event(dataplane.Spent{ID: s.pair.ID})
+	}
+	if r&flow.HardLimit != 0 {
+		p.event(dataplane.Spent{ID: s.pair.ID, Hard: true})
+	}
+}
+
+func (s *sa) counters() dataplane.Counters {
+	at := func(v int64) time.Time {
+		if v == 0 {
+			return time.Time{}
+		}
+		return time.Unix(0, v)
+	}
+	u := s.pair.Usage()
+	return dataplane.Counters{
+		ID: s.pair.ID, PacketsIn: u.PacketsIn, PacketsOut: u.PacketsOut, BytesIn: u.BytesIn, BytesOut: u.BytesOut,
+		LastIn: at(u.LastIn), LastOut: at(u.LastOut), Drops: u.Drops,
+	}
+}
