@@ -1,5 +1,17 @@
 #!/bin/bash
-# The benchmarks of the packages: rates and allocations of the parts, without the network.
+# Rates and ratios. First the parts (benchmarks of the packages: no network, no root), then the whole program between two
+# namespaces, beside the plain link, wireguard-go and strongSwan in the same run.
+#
+#   BENCH_ROUNDS     how often each figure is taken; the median counts (3)
+#   BENCH_VARIANTS   e.g. veth,btns
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec "${GO:-go}" test -run '^$' -bench . -benchmem ./...
+go=${GO:-go}
+
+"$go" test -run '^$' -bench . -benchmem ./...
+if [ "$(id -u)" != 0 ]; then
+    echo "make bench: the figures of the whole program need root, for network namespaces" >&2
+    exit 1
+fi
+scripts/install-deps.sh test
+"$go" test -tags bench -count=1 -timeout 60m -v ./lab/bench

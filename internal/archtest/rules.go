@@ -75,6 +75,7 @@ var House = Rules{
 		"sim":                 {Test: true, Imports: below},
 		"dataplane/planetest": {Test: true, Imports: join(vocabulary, []string{"dataplane", "dataplane/flow", "esp"})},
 		"lab":                 {Test: true, Imports: []string{"lab/netlab"}},
+		"lab/bench":           {Test: true, Imports: []string{"lab/netlab"}},
 		"lab/netlab":          {Test: true},
 		"internal/archtest":   {Test: true},
 	},

@@ -151,6 +151,9 @@ func (b *Btns) Name() string {
 // Log is what the daemon has logged.
 func (b *Btns) Log() string { return b.process.Log() }
 
+// PID is the daemon's process ID.
+func (b *Btns) PID() int { return b.process.PID() }
+
 // Stop ends the daemon by SIGTERM; it has to end well.
 func (b *Btns) Stop() {
 	b.host.lab.t.Helper()

@@ -1,5 +1,7 @@
 package netlab
 
+import "strings"
+
 // Link joins two hosts by a pair of interfaces. More pairs than one join more hosts than two: see Switch.
 func (l *Lab) Link(a *Host, devA string, b *Host, devB string) {
 	l.t.Helper()
@@ -12,7 +14,11 @@ func (l *Lab) Link(a *Host, devA string, b *Host, devB string) {
 func (h *Host) Addr(dev string, cidrs ...string) {
 	h.lab.t.Helper()
 	for _, c := range cidrs {
-		h.IP("addr", "add", c, "dev", dev)
+		args := []string{"addr", "add", c, "dev", dev}
+		if strings.Contains(c, ":") {
+			args = append(args, "nodad") // usable at once
+		}
+		h.IP(args...)
 	}
 }
 

@@ -52,6 +52,9 @@ func (p *Process) Log() string {
 	return string(b)
 }
 
+// PID is the process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Running says whether the process has not ended yet.
 func (p *Process) Running() bool {
 	select {

@@ -72,6 +72,20 @@ func (s *StrongSwan) Log() string {
 	return out
 }
 
+// PID is the daemon's process ID.
+func (s *StrongSwan) PID() int {
+	s.host.lab.t.Helper()
+	out, err := s.script("pid")
+	if err != nil {
+		s.host.lab.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil {
+		s.host.lab.t.Fatal(err)
+	}
+	return pid
+}
+
 // Stop ends the daemon.
 func (s *StrongSwan) Stop() {
 	s.host.lab.t.Helper()
