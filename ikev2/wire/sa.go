@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 )
@@ -247,9 +246,6 @@ func (sa SA) check() error {
 	}
 	return nil
 }
-
-// Equal says whether p and q stand for the same octets.
-func (p Proposal) Equal(q Proposal) bool { return bytes.Equal(p.appendTo(nil, 0), q.appendTo(nil, 0)) }
 
 func (sa SA) clone() Body {
 	sa.Proposals = slices.Clone(sa.Proposals)
