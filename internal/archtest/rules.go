@@ -68,7 +68,7 @@ var House = Rules{
 
 		// Faces.
 		"control":  {Imports: join(vocabulary, []string{"dataplane", "host", "trust"})},
-		"config":   {Imports: join(vocabulary, []string{"policy", "ikev2", "ikev2/suite", "host", "probe"})},
+		"config":   {Imports: join(vocabulary, []string{"policy", "ikev2", "ikev2/suite", "host", "probe", "trust"})},
 		"cmd/btns": {Imports: join(vocabulary, []string{"engine", "control", "config", "host", "policy", "dataplane", "trust"})},
 
 		// Tests and what they stand on.

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"slices"
+	"strings"
 )
 
 // checkSizes holds files, functions and structs to the limits. A table inside a function does not count: it is read
@@ -19,12 +20,20 @@ func (c *checker) checkSizes(s source) {
 				c.report(s, n.Pos(), "%s has %d lines, more than %d", n.Name.Name, l, c.rules.FuncLines)
 			}
 		case *ast.StructType:
+			if mirror(n) {
+				return true
+			}
 			if l := n.Fields.NumFields(); l > c.rules.StructFields {
 				c.report(s, n.Pos(), "the struct has %d fields, more than %d", l, c.rules.StructFields)
 			}
 		}
 		return true
 	})
+}
+
+// mirror says whether a struct is the image of a document, such as a table of the configuration: that is as wide as it is.
+func mirror(s *ast.StructType) bool {
+	return s.Fields != nil && len(s.Fields.List) > 0 && s.Fields.List[0].Tag != nil
 }
 
 // tables counts the lines of literals inside f that take more than one.
@@ -74,7 +83,7 @@ func (c *checker) checkGroup(s source, d *ast.GenDecl) {
 			}
 		case *ast.ValueSpec:
 			enumeration = d.Tok == token.CONST && (enumeration || spec.Type != nil || typedCall(spec))
-			if d.Doc != nil || spec.Doc != nil || spec.Comment != nil || enumeration {
+			if d.Doc != nil || spec.Doc != nil || spec.Comment != nil || enumeration || sentinel(spec) {
 				continue
 			}
 			for _, n := range spec.Names {
@@ -84,6 +93,19 @@ func (c *checker) checkGroup(s source, d *ast.GenDecl) {
 			}
 		}
 	}
+}
+
+// sentinel says whether a value is an error whose text says what it means.
+func sentinel(spec *ast.ValueSpec) bool {
+	if len(spec.Values) != 1 {
+		return false
+	}
+	call, ok := spec.Values[0].(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && sel.Sel.Name == "New" && strings.HasPrefix(spec.Names[0].Name, "Err")
 }
 
 // typedCall says whether a constant is written as T(1).

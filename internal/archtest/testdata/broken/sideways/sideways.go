@@ -1,13 +1,24 @@
 // Package sideways has names without a comment.
 package sideways
 
-import "example.org/netlink/nlenc" // want example.org/netlink is for long only
+import (
+	"errors"
+
+	"example.org/netlink/nlenc" // want example.org/netlink is for long only
+)
 
 const Name = "x" // a comment at the end counts
 
 var ( // want-next Bare has no doc comment
 	Bare = nlenc.X
 )
+
+var ErrSelfEvident = errors.New("sideways: its text says it")
+
+type Document struct { // a mirror may be wide
+	A          int `toml:"a"`
+	B, C, D, E int
+}
 
 type Exported struct{} // described
 
