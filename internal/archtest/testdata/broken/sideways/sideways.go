@@ -15,7 +15,8 @@ var ( // want-next Bare has no doc comment
 
 var ErrSelfEvident = errors.New("sideways: its text says it")
 
-type Document struct { // a mirror may be wide
+// Document mirrors a file, and may be wide.
+type Document struct {
 	A          int `toml:"a"`
 	B, C, D, E int
 }
