@@ -1,0 +1,61 @@
+package planetest
+
+import (
+	"encoding/binary"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/esp"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// rules are the decisions of a Memory, each of which a broken plane takes wrongly.
+type rules struct {
+	apply    func(*flow.Table, []dataplane.Change) (*flow.Table, error)
+	out      func(*flow.Table, *selector.Flow, []byte, *flow.PacketInfo) flow.Verdict
+	inClear  func(*flow.Table, *selector.Flow) flow.Verdict
+	open     func(*flow.Table, Wired) ([]byte, *flow.Pair, flow.Reason)
+	moved    func(*flow.Pair, Wired, flow.Reason) bool
+	countIn  func(p *flow.Pair, octets uint64, now int64) flow.Reached
+	countOut func(p *flow.Pair, octets uint64, now int64) flow.Reached
+	maxHeld  int
+}
+
+func goodRules() rules {
+	return rules{
+		apply:   dataplane.Next,
+		out:     (*flow.Table).OutPacket,
+		inClear: (*flow.Table).InClear,
+		open:    open,
+		moved: func(p *flow.Pair, w Wired, _ flow.Reason) bool {
+			return p.PeerMoves && w.From != p.OuterRemote && p.Opener().Newest()
+		},
+		countIn:  func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountIn(1, n, now) },
+		countOut: func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountOut(1, n, now) },
+		maxHeld:  maxHeld,
+	}
+}
+
+func open(t *flow.Table, w Wired) ([]byte, *flow.Pair, flow.Reason) {
+	if len(w.Data) < esp.HeaderLen {
+		return nil, nil, flow.Malformed
+	}
+	p := t.BySPI(spiOf(w.Data))
+	if p == nil {
+		return nil, nil, flow.UnknownSPI
+	}
+	pkt, r := p.OpenPacket(nil, w.Data, outer(w))
+	return pkt, p, r
+}
+
+func outer(w Wired) flow.Outer {
+	return flow.Outer{Local: w.To.Addr(), Remote: w.From.Addr(), TOS: w.TOS}
+}
+
+// spiOf is the SPI of an ESP packet, or 0.
+func spiOf(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
