@@ -99,11 +99,11 @@ func (m *Memory) once(key any) (count uint64, now bool) {
 		m.limited[key] = l
 	}
 	l.count++
-	if t := m.cfg.Now(); t.Before(l.next) {
+	t := m.cfg.Now()
+	if t.Before(l.next) && !m.rules.storm {
 		return 0, false
-	} else {
-		l.next = t.Add(quiet)
 	}
+	l.next = t.Add(quiet)
 	count, l.count = l.count, 0
 	return count, true
 }
@@ -236,7 +236,7 @@ func (m *Memory) FromNet(w Wired) {
 	m.do(func() {
 		switch w.Kind {
 		case IKE:
-			m.event(dataplane.Datagram{Local: w.To, Remote: w.From, Data: w.Data})
+			m.event(dataplane.Datagram{Local: w.To, Remote: w.From, Data: m.rules.message(w.Data)})
 		case ESP:
 			m.receive(w)
 		case Clear:

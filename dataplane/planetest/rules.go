@@ -18,7 +18,9 @@ type rules struct {
 	moved    func(*flow.Pair, Wired, flow.Reason) bool
 	countIn  func(p *flow.Pair, octets uint64, now int64) flow.Reached
 	countOut func(p *flow.Pair, octets uint64, now int64) flow.Reached
+	message  func([]byte) []byte // of IKE, on its way in
 	maxHeld  int
+	storm    bool // events know no rate
 }
 
 func goodRules() rules {
@@ -32,6 +34,7 @@ func goodRules() rules {
 		},
 		countIn:  func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountIn(1, n, now) },
 		countOut: func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountOut(1, n, now) },
+		message:  func(b []byte) []byte { return b },
 		maxHeld:  maxHeld,
 	}
 }
