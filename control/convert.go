@@ -1,0 +1,135 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/trust"
+)
+
+func idOf(k identity.PublicKey) ID {
+	f := k.Fingerprint()
+	return ID{Name: f.String(), Words: f.Words(), Algorithm: k.Algorithm(), PublicKey: k.PublicPEM()}
+}
+
+func statusOf(version string, v host.StatusView, plane dataplane.Info) Status {
+	s := Status{
+		Version: version, Plane: plane.Name, Device: plane.Device, MTU: plane.MTU,
+		Name: nameOf(v.Key), Since: v.Since.UTC(),
+		Protected: v.Protected, Probing: v.Probing, Clear: v.Clear, Refused: v.Refused, Outage: v.Outage,
+		IKESAs: v.IKESAs, HalfOpen: v.HalfOpen, Children: v.Children, Pins: v.Pins,
+		Drops: v.Drops,
+	}
+	s.Problems = append(append(s.Problems, plane.Problems...), v.Problems...)
+	s.Working = len(s.Problems) == 0
+	return s
+}
+
+func peerOf(v host.PeerView) Peer {
+	p := Peer{
+		Addr: addrOf(v.Addr), Label: v.Name, State: string(v.State), SAs: len(v.Children),
+		Since: timeOf(v.Since), Name: nameOf(v.Key), Method: v.Method, FirstSeen: timeOf(v.FirstSeen),
+		IKE: v.IKE, Initiator: v.Initiator, Btns: v.Btns, NAT: v.NAT, Why: v.Why, Hint: v.Hint,
+	}
+	if !v.Key.IsZero() {
+		p.Words = v.Key.Words()
+	}
+	if !v.ID.IsZero() {
+		p.ID = v.ID.String()
+	}
+	if v.State == host.StateProtected {
+		p.Assurance = v.Assurance.String()
+	}
+	for _, c := range v.Children {
+		p.InBytes += c.Counters.BytesIn
+		p.OutBytes += c.Counters.BytesOut
+		p.Children = append(p.Children, childOf(c))
+	}
+	return p
+}
+
+func childOf(c host.ChildView) Child {
+	return Child{
+		SPIIn: fmt.Sprintf("%08x", c.SPIIn), SPIOut: fmt.Sprintf("%08x", c.SPIOut),
+		Suite: c.Suite.String(), Mode: c.Mode.String(), Local: c.Local, Remote: c.Remote,
+		Encap: c.Encap, Sending: c.Sending, Since: timeOf(c.Since),
+		InPackets: c.Counters.PacketsIn, OutPackets: c.Counters.PacketsOut,
+		InBytes: c.Counters.BytesIn, OutBytes: c.Counters.BytesOut, InDrops: c.Counters.Drops,
+	}
+}
+
+func pinOf(r trust.Record) Pin {
+	return Pin{
+		Addr: addrOf(r.Addr), Name: nameOf(r.Key), Words: r.Key.Words(), Assurance: r.Assurance.String(),
+		FirstSeen: timeOf(r.FirstSeen), LastSeen: timeOf(r.LastSeen), Sticky: r.Sticky,
+	}
+}
+
+func explanationOf(x host.Explanation) Explanation {
+	return Explanation{Addr: addrOf(x.Addr), Port: x.Port, Entry: x.Entry, State: string(x.State), Story: x.Story, Hint: x.Hint}
+}
+
+func waitedOf(x host.Explanation, peers []host.PeerView) Waited {
+	w := Waited{Addr: addrOf(x.Addr), State: string(x.State), Protected: x.State == host.StateProtected, Hint: x.Hint}
+	if n := len(x.Story); n > 0 {
+		w.Why = x.Story[n-1]
+	}
+	for _, p := range peers {
+		if p.Addr != x.Addr {
+			continue
+		}
+		w.Name = nameOf(p.Key)
+		if w.Protected {
+			w.Assurance = p.Assurance.String()
+		}
+		if p.Why != "" {
+			w.Why = p.Why
+		}
+		if p.Hint != "" {
+			w.Hint = p.Hint
+		}
+	}
+	return w
+}
+
+func eventOf(r host.Report, suppressed uint64) Event {
+	return Event{
+		Time: r.Time.UTC(), Kind: string(r.Kind), Level: levelOf(r.Level), Addr: addrOf(r.Remote), Name: nameOf(r.Key),
+		Text: r.Text, Hint: r.Hint, Reason: r.Reason, Suppressed: suppressed,
+	}
+}
+
+func levelOf(l host.Level) string {
+	names := [...]string{"debug", "info", "warn", "alarm"}
+	if int(l) < len(names) {
+		return names[l]
+	}
+	return "alarm"
+}
+
+func addrOf(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func nameOf(f identity.Fingerprint) string {
+	if f.IsZero() {
+		return ""
+	}
+	return f.String()
+}
+
+// timeOf leaves out what is unknown.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,143 @@
+package control
+
+import "time"
+
+// Version is the answer of /v1/version.
+type Version struct {
+	Version string `json:"version"`
+	API     int    `json:"api"`
+}
+
+// Status is the answer of /v1/status: is it working, and what is wrong.
+type Status struct {
+	Version   string            `json:"version"`
+	Plane     string            `json:"plane"`
+	Device    string            `json:"device,omitempty"`
+	MTU       int               `json:"mtu_bytes,omitempty"`
+	Name      string            `json:"name"` // of our key
+	Since     time.Time         `json:"since"`
+	Protected int               `json:"protected"`
+	Probing   int               `json:"probing"`
+	Clear     int               `json:"clear"`
+	Refused   int               `json:"refused"`
+	Outage    int               `json:"outage"`
+	IKESAs    int               `json:"ike_sas"`
+	HalfOpen  int               `json:"half_open"`
+	Children  int               `json:"child_sas"`
+	Pins      int               `json:"pins"`
+	Drops     map[string]uint64 `json:"drops,omitempty"`    // by reason
+	Problems  []string          `json:"problems,omitempty"` // in sentences
+	Working   bool              `json:"working"`            // no problem is known
+}
+
+// Peer is one line of /v1/peers.
+type Peer struct {
+	Addr      string     `json:"addr"`
+	Label     string     `json:"label,omitempty"` // of a configured peer
+	State     string     `json:"state"`
+	Assurance string     `json:"assurance,omitempty"`
+	SAs       int        `json:"sas"`
+	InBytes   uint64     `json:"in_bytes"`
+	OutBytes  uint64     `json:"out_bytes"`
+	Since     *time.Time `json:"since,omitempty"`
+	Name      string     `json:"name,omitempty"` // of the peer's key
+	Words     string     `json:"words,omitempty"`
+	ID        string     `json:"id,omitempty"`
+	Method    string     `json:"method,omitempty"`
+	FirstSeen *time.Time `json:"first_seen,omitempty"`
+	IKE       string     `json:"ike,omitempty"`
+	Initiator bool       `json:"initiator,omitempty"`
+	Btns      bool       `json:"btns,omitempty"`
+	NAT       string     `json:"nat,omitempty"`
+	Children  []Child    `json:"children,omitempty"`
+	Why       string     `json:"why,omitempty"`
+	Hint      string     `json:"hint,omitempty"`
+}
+
+// Child is one pair of ESP SAs.
+type Child struct {
+	SPIIn      string     `json:"spi_in"` // hexadecimal
+	SPIOut     string     `json:"spi_out"`
+	Suite      string     `json:"suite"`
+	Mode       string     `json:"mode"`
+	Local      string     `json:"local"`
+	Remote     string     `json:"remote"`
+	Encap      bool       `json:"udp_encap"`
+	Sending    bool       `json:"sending"`
+	Since      *time.Time `json:"since,omitempty"`
+	InPackets  uint64     `json:"in_packets"`
+	OutPackets uint64     `json:"out_packets"`
+	InBytes    uint64     `json:"in_bytes"`
+	OutBytes   uint64     `json:"out_bytes"`
+	InDrops    uint64     `json:"in_drops"`
+}
+
+// ID is the answer of /v1/id: our own key.
+type ID struct {
+	Name      string `json:"name"`
+	Words     string `json:"words"`
+	Algorithm string `json:"algorithm"`
+	PublicKey string `json:"public_key"` // PEM of the SubjectPublicKeyInfo
+}
+
+// Pin is one line of /v1/trust: a key that was seen at an address.
+type Pin struct {
+	Addr      string     `json:"addr"`
+	Name      string     `json:"name"`
+	Words     string     `json:"words"`
+	Assurance string     `json:"assurance"`
+	FirstSeen *time.Time `json:"first_seen,omitempty"`
+	LastSeen  *time.Time `json:"last_seen,omitempty"`
+	Sticky    bool       `json:"sticky"` // protection is required from now on
+}
+
+// Event is one line of /v1/watch.
+type Event struct {
+	Time       time.Time `json:"time"`
+	Kind       string    `json:"kind"`
+	Level      string    `json:"level"` // "debug", "info", "warn", "alarm"
+	Addr       string    `json:"addr,omitempty"`
+	Name       string    `json:"name,omitempty"`
+	Text       string    `json:"text"`
+	Hint       string    `json:"hint,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	Suppressed uint64    `json:"suppressed,omitempty"` // similar ones since the last line, not shown
+}
+
+// Explanation is the answer of /v1/explain.
+type Explanation struct {
+	Addr  string   `json:"addr"`
+	Port  uint16   `json:"port,omitempty"`
+	Entry string   `json:"entry"`
+	State string   `json:"state"`
+	Story []string `json:"story"`
+	Hint  string   `json:"hint,omitempty"`
+}
+
+// Waited is the answer of /v1/wait.
+type Waited struct {
+	Addr      string `json:"addr"`
+	Protected bool   `json:"protected"`
+	State     string `json:"state"`
+	Name      string `json:"name,omitempty"`
+	Assurance string `json:"assurance,omitempty"`
+	Why       string `json:"why,omitempty"`
+	Hint      string `json:"hint,omitempty"`
+}
+
+// Done is the answer to a command: what came of it, a sentence each.
+type Done struct {
+	Text []string `json:"text"`
+}
+
+// target is the body of the commands that name an address, a key, or both.
+type target struct {
+	Addr string `json:"addr,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// failure is the body of an answer that is not 200.
+type failure struct {
+	Text string `json:"error"`
+	Hint string `json:"hint,omitempty"`
+}

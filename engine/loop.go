@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/trust"
+)
+
+// loopState belongs to the loop.
+type loopState struct {
+	out        []host.Action
+	answers    []host.Event // of the machine, to be stepped before anything else
+	changes    []dataplane.Change
+	waiters    []*waiter
+	sendFailed uint64
+	problems   map[string]struct{} // what the plane could not do
+}
+
+// maxBatch is how many events are stepped before what they caused is carried out.
+const maxBatch = 32
+
+func (e *Engine) run() {
+	defer close(e.done)
+	e.carryOut(e.host.Start(time.Now(), nil))
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var items []item
+	for {
+		e.wake(time.Now())
+		e.arm(timer)
+		select {
+		case <-e.quit:
+			return
+		case <-timer.C:
+		case <-e.inbox.ready:
+			items = e.inbox.take(items)
+			if !e.stepAll(items) {
+				return
+			}
+		}
+	}
+}
+
+// stepAll works off items and reports whether to go on.
+func (e *Engine) stepAll(items []item) bool {
+	for len(items) > 0 {
+		select {
+		case <-e.quit:
+			return false
+		default:
+		}
+		n := min(len(items), maxBatch)
+		now := time.Now()
+		out := e.loop.out[:0]
+		for _, it := range items[:n] {
+			if it.call == nil {
+				out = e.host.Step(now, it.event, out)
+				continue
+			}
+			e.carryOut(out) // a request sees the world after what came before it
+			out = e.loop.out[:0]
+			it.call()
+		}
+		e.carryOut(out)
+		items = items[n:]
+	}
+	return true
+}
+
+// wake does what is due.
+func (e *Engine) wake(now time.Time) {
+	if at, ok := e.host.Deadline(); ok && !at.After(now) {
+		e.step(now, host.Tick{})
+	}
+	e.teller.expire(now)
+}
+
+func (e *Engine) arm(timer *time.Timer) {
+	next, ok := e.host.Deadline()
+	if at, any := e.teller.limit.deadline(); any && (!ok || at.Before(next)) {
+		next, ok = at, true
+	}
+	wait := time.Hour
+	if ok {
+		wait = max(time.Until(next), 0)
+	}
+	timer.Reset(wait)
+}
+
+// step applies one event and carries out what comes of it. The result is valid until the next step.
+func (e *Engine) step(now time.Time, ev host.Event) []host.Action {
+	out := e.host.Step(now, ev, e.loop.out[:0])
+	e.carryOut(out)
+	return out
+}
+
+// carryOut does everything in out, in order, and then steps the answers that the machine gave at once.
+func (e *Engine) carryOut(out []host.Action) {
+	e.do(out)
+	for len(e.loop.answers) > 0 {
+		answers := e.loop.answers
+		e.loop.answers = nil
+		now := time.Now()
+		for _, ev := range answers {
+			e.do(e.host.Step(now, ev, nil))
+		}
+	}
+	if cap(out) > cap(e.loop.out) {
+		e.loop.out = out[:0]
+	}
+	if len(out) > 0 {
+		e.checkWaiters()
+	}
+}
+
+func (e *Engine) do(out []host.Action) {
+	for _, a := range out {
+		if c, ok := a.(host.Change); ok {
+			e.loop.changes = append(e.loop.changes, c.Change)
+			continue
+		}
+		e.apply() // before anything that may depend on it
+		switch a := a.(type) {
+		case host.Send:
+			if e.plane.Send(a.Local, a.Remote, a.Data) != nil {
+				e.loop.sendFailed++ // as good as lost on the way: IKE sends again
+			}
+		case host.Keepalive:
+			if e.plane.Keepalive(a.Local, a.Remote) != nil {
+				e.loop.sendFailed++
+			}
+		case host.Compute:
+			e.workers.add(a.Job)
+		case host.Save:
+			e.saver.add(trust.Put{Record: a.Record})
+		case host.Erase:
+			e.saver.add(trust.Delete{Record: a.Record})
+		case host.FindSource:
+			local, err := e.plane.Source(a.Remote)
+			e.loop.answers = append(e.loop.answers, host.SourceFound{Remote: a.Remote, Local: local, Err: err})
+		case host.ReadCounters:
+			e.loop.answers = append(e.loop.answers, host.CountersRead{Counters: e.plane.Counters(nil)})
+		case host.Report:
+			e.teller.tell(a.Time, a)
+		case host.Stopped:
+			select {
+			case <-e.stopped:
+			default:
+				close(e.stopped)
+			}
+		}
+	}
+	e.apply()
+}
+
+// apply gives the gathered changes to the plane.
+func (e *Engine) apply() {
+	if len(e.loop.changes) == 0 {
+		return
+	}
+	err := e.plane.Apply(e.loop.changes)
+	clear(e.loop.changes) // keys among them
+	e.loop.changes = e.loop.changes[:0]
+	if err == nil {
+		return
+	}
+	if e.loop.problems == nil {
+		e.loop.problems = make(map[string]struct{})
+	}
+	if len(e.loop.problems) < 16 {
+		e.loop.problems[err.Error()] = struct{}{}
+	}
+	now := time.Now()
+	e.teller.tell(now, host.Report{
+		Time: now, Kind: PlaneFailed, Level: host.Alarm, Reason: "plane", Text: err.Error(),
+		Hint: "some traffic may be stopped until btns is restarted; please report this",
+	})
+}

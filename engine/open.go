@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/tun"
+	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/trust/boltstore"
+)
+
+// ErrNoKernelPlane says that the kernel plane was asked for.
+var ErrNoKernelPlane = errors.New("engine: this version of btns has no kernel plane")
+
+// PlaneError says that a name is not that of a plane.
+type PlaneError struct{ Name string }
+
+func (e *PlaneError) Error() string { return fmt.Sprintf("engine: %q is not a plane", e.Name) }
+
+// Options say how a machine's own host is run.
+type Options struct {
+	State string      // directory of the store; made when it is missing
+	Plane string      // "auto" or "tun"
+	Host  host.Config // Signer, Records, Encap and Network are filled in here
+	Log   *slog.Logger
+}
+
+// Open takes the host's key and records from the state directory, making the key on the first start, opens the plane
+// and starts. What it needs is the privilege to make a network device.
+func Open(o Options) (*Engine, error) {
+	if err := checkPlane(o.Plane); err != nil {
+		return nil, err
+	}
+	store, err := openStore(o.State)
+	if err != nil {
+		return nil, err
+	}
+	key, fresh, err := ownKey(store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	if o.Host.Records, err = store.Load(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	if fresh {
+		o.Log.Info("own key made", slog.String("name", key.Public.Fingerprint().String()))
+	}
+	o.Host.Signer, o.Host.Encap, o.Host.Network = key, true, network("/proc/net/route")
+	h, err := host.New(o.Host, rand.Reader)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return Start(Config{
+		Host: h, Store: store, Key: key.Public, Log: o.Log,
+		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) { return tun.Open(tun.Config{}, sink) },
+	})
+}
+
+func checkPlane(name string) error {
+	switch name {
+	case "auto", "tun":
+		return nil
+	case "kernel":
+		return ErrNoKernelPlane
+	}
+	return &PlaneError{name}
+}
+
+func openStore(dir string) (*boltstore.Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("engine: state directory: %w", err)
+	}
+	return boltstore.Open(filepath.Join(dir, "state.db"))
+}
+
+// keyName is the host's long-term key in the store.
+const keyName = "ed25519"
+
+func ownKey(store *boltstore.Store) (key identity.Signer, fresh bool, err error) {
+	key, ok, err := store.Key(keyName)
+	if err != nil || ok {
+		return key, false, err
+	}
+	if key, err = identity.NewEd25519(rand.Reader); err != nil {
+		return key, false, fmt.Errorf("engine: making a key: %w", err)
+	}
+	return key, true, store.AddKey(keyName, key)
+}
