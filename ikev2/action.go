@@ -18,6 +18,9 @@ type Send struct {
 	Data          []byte
 }
 
+// Keepalive transmits one octet 0xFF that keeps a NAT's mapping alive (RFC 3948 §2.3).
+type Keepalive struct{ Local, Remote netip.AddrPort }
+
 // Job is public-key work. Run may be called on any goroutine, once; it touches nothing but the job.
 type Job interface{ Run() }
 
@@ -98,7 +101,7 @@ type SAUp struct {
 // SARekeyed says that SA goes on under new keys.
 type SARekeyed struct{ SA Handle }
 
-// SADown says that an IKE SA and all its children are gone. For an attempt that never came up Err says why:
+// SADown says that an IKE SA is gone. [ChildDown] of each of its children has come before. For an attempt that never came up Err says why:
 // [*NoAnswerError], [*RefusedError], [*ProtocolError], or what a judge returned.
 type SADown struct {
 	SA     Handle
@@ -174,6 +177,7 @@ type Notice struct {
 }
 
 func (Send) action()           {}
+func (Keepalive) action()      {}
 func (Compute) action()        {}
 func (FindCredential) action() {}
 func (JudgePeer) action()      {}

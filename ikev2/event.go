@@ -39,6 +39,8 @@ type Initiate struct {
 	Encap bool
 	// Quick ends the attempt after so many datagrams without any answer (polite probing); 0 is the usual schedule.
 	Quick int
+	// Override replaces parts of the endpoint's configuration for this IKE SA; nil: none.
+	Override *Override
 }
 
 // ChildRequest describes a child SA that this side asks for.
@@ -127,6 +129,8 @@ type Credential struct {
 	Local  Local // for a responder; ignored by an initiator, who said it in Initiate
 	Remote Remote
 	Refuse error
+	// Override replaces parts of the endpoint's configuration for this IKE SA; nil: none.
+	Override *Override
 }
 
 // PeerJudged answers [JudgePeer].

@@ -1,0 +1,171 @@
+package ikev2
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// front is what stands before any state: cookies, limits on half-open IKE SAs, rate limits on unprotected answers.
+type front struct {
+	halfOpen int
+	byPrefix map[netip.Prefix]int
+	// seen recognises repeated IKE_SA_INIT requests by their octets and sender (RFC 7296 §2.1). Entries outlive the
+	// half-open state, since copies may be under way; order says when each may go.
+	seen    map[initKey]*sa
+	order   []initSeen
+	secrets [2]cookieSecret
+	version byte
+	answers bucket // INVALID_IKE_SPI, INVALID_MAJOR_VERSION
+	errors  bucket // unprotected errors to IKE_SA_INIT
+	hints   bucket // liveness checks because of unprotected notifies
+}
+
+type (
+	initKey  [16]byte
+	initSeen struct {
+		key initKey
+		at  instant
+	}
+	cookieSecret struct {
+		key  [32]byte
+		made instant
+		set  bool
+	}
+	bucket struct {
+		level float64
+		at    instant
+	}
+)
+
+const (
+	cookieAge      = time.Minute // of a secret; the one before is still accepted (RFC 7296 §2.6)
+	answersRate    = 20          // a second
+	errorsRate     = 200
+	hintsRate      = 50
+	maxInitMessage = 8192 // octets of an IKE_SA_INIT request that are looked at
+)
+
+func newFront() front {
+	return front{byPrefix: make(map[netip.Prefix]int), seen: make(map[initKey]*sa)}
+}
+
+// take reports whether one more is within rate a second, with bursts of a second's worth.
+func (b *bucket) take(now instant, rate float64) bool {
+	if b.at == 0 && b.level == 0 {
+		b.level = rate
+	}
+	b.level = min(rate, b.level+rate*time.Duration(now-b.at).Seconds())
+	b.at = now
+	if b.level < 1 {
+		return false
+	}
+	b.level--
+	return true
+}
+
+// prefixOf is what counts as one source: a /32 or a /64.
+func prefixOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	bits := 32
+	if !a.Is4() {
+		bits = 64
+	}
+	p, _ := a.WithZone("").Prefix(bits)
+	return p
+}
+
+func keyOfInit(d Datagram) (k initKey) {
+	h := sha256.New()
+	h.Write(d.Data)
+	a, _ := d.Remote.MarshalBinary()
+	h.Write(a)
+	copy(k[:], h.Sum(nil))
+	return k
+}
+
+// remember notes a request that made state.
+func (f *front) remember(k initKey, s *sa, until instant) {
+	f.seen[k] = s
+	f.order = append(f.order, initSeen{k, until})
+}
+
+// forget drops what is too old.
+func (f *front) forget(now instant) {
+	n := 0
+	for n < len(f.order) && f.order[n].at <= now {
+		delete(f.seen, f.order[n].key)
+		n++
+	}
+	if f.order = f.order[n:]; len(f.order) == 0 {
+		f.order = nil
+	}
+}
+
+// loaded reports whether a cookie is wanted before any state is made (RFC 7296 §2.6).
+func (e *Endpoint) loaded() bool {
+	return e.cfg.CookieAbove < 0 || e.front.halfOpen >= e.cfg.CookieAbove
+}
+
+// secret returns the current secret for cookies, or the one before it.
+func (e *Endpoint) secret(version byte) *cookieSecret {
+	f := &e.front
+	if s := &f.secrets[f.version&1]; !s.set || e.now >= s.made.add(cookieAge) {
+		f.version++
+		s = &f.secrets[f.version&1]
+		if !e.fill(s.key[:]) {
+			s.set = false
+			return nil
+		}
+		s.made, s.set = e.now, true
+	}
+	s := &f.secrets[version&1]
+	if version != f.version && version != f.version-1 || !s.set || e.now >= s.made.add(2*cookieAge) {
+		return nil
+	}
+	return s
+}
+
+// cookie is version | HMAC(secret, Ni | address and port | SPIi): nothing about it is kept.
+func (e *Endpoint) cookie(version byte, ni []byte, from netip.AddrPort, spii uint64) []byte {
+	s := e.secret(version)
+	if s == nil {
+		return nil
+	}
+	h := hmac.New(sha256.New, s.key[:])
+	h.Write(ni)
+	b, _ := from.MarshalBinary()
+	h.Write(b)
+	h.Write(binary.BigEndian.AppendUint64(nil, spii))
+	return append([]byte{version}, h.Sum(nil)[:16]...)
+}
+
+func (e *Endpoint) newCookie(ni []byte, from netip.AddrPort, spii uint64) []byte {
+	_ = e.secret(e.front.version) // rotates
+	return e.cookie(e.front.version, ni, from, spii)
+}
+
+func (e *Endpoint) cookieGood(c, ni []byte, from netip.AddrPort, spii uint64) bool {
+	return len(c) > 0 && hmac.Equal(c, e.cookie(c[0], ni, from, spii))
+}
+
+// halfOpenBegan and halfOpenEnded count responders that wait for IKE_AUTH.
+func (e *Endpoint) halfOpenBegan(s *sa) {
+	p := prefixOf(s.remote.Addr())
+	e.front.halfOpen++
+	e.front.byPrefix[p]++
+	s.counted = &p
+}
+
+func (e *Endpoint) halfOpenEnded(s *sa) {
+	if s.counted == nil {
+		return
+	}
+	e.front.halfOpen--
+	if e.front.byPrefix[*s.counted]--; e.front.byPrefix[*s.counted] <= 0 {
+		delete(e.front.byPrefix, *s.counted)
+	}
+	s.counted = nil
+}

@@ -1,0 +1,201 @@
+package ikev2
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/suite"
+	"github.com/btns-ipsec/btns/ikev2/wire"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// path is where a message came to and from, or goes from and to.
+type path struct{ local, remote netip.AddrPort }
+
+// sa is one IKE SA: its SPIs, keys, message IDs and window. What survives a rekey is in its session.
+type sa struct {
+	session   *session
+	state     state
+	initiator bool // the original initiator of this SA: the I flag of what it sends
+	fragments bool // both sides announced RFC 7383
+	spii      uint64
+	spir      uint64
+	path
+	suite *suite.IKE
+	skd   []byte
+	in    *suite.SK
+	out   *suite.SK
+
+	nextOwn  uint32 // message ID of the next request to send
+	nextPeer uint32 // message ID of the next request to expect
+	own      *request
+	asking   *asked        // request of the peer that is being worked on
+	answer   [][]byte      // to the request before nextPeer
+	lastHash [8]byte       // of that request (of its first fragment)
+	parts    [2]*collected // fragments: of a request, of a response
+	counted  *netip.Prefix // under which it is counted as half-open
+
+	made   instant
+	soft   instant // when to rekey
+	hard   instant
+	until  instant // of a state that does not last
+	due    instant
+	serial uint64
+	slot   int32 // in the wheel, -1 outside
+	dirty  bool
+	gone   bool
+}
+
+// request is the own request in the window of one (RFC 7296 §2.3).
+type request struct {
+	task     task // nil in the initial exchanges, where the state takes the response
+	id       uint32
+	exchange wire.ExchangeType
+	data     [][]byte // nil while it is being prepared
+	plan     Schedule
+	sends    int
+	wait     instant // the interval that runs
+	at       instant // when to send again
+}
+
+func (r *request) sent() bool { return r != nil && r.data != nil }
+
+// asked is a fresh request of the peer.
+type asked struct {
+	id       uint32
+	exchange wire.ExchangeType
+	path
+	work answering // nil unless the answer takes more than one step
+}
+
+// session is what a [Handle] names: an authenticated relation that goes on when its IKE SA is rekeyed.
+type session struct {
+	handle  Handle
+	current *sa
+	others  []*sa     // replaced, redundant, or not yet current: around a rekey
+	rival   *sa       // one of them: made by a rekey of the peer that crossed ours, until it is clear which one stays
+	follow  *followed // a rekey by the peer that needs more key exchanges
+	peer    Peer
+	nat     NAT
+	btns    bool
+	up      bool
+	shown   bool // the handle has left in a question: its end is reported
+	closing bool // DeleteSA was asked for, or the end was reported
+
+	children []*child
+	queue    []task
+	later    []delayed
+	override *Override
+	heard    instant // last proof of life
+	spoke    instant // last IKE message sent, for NAT keepalives
+	failing  instant // since when the peer answers TEMPORARY_FAILURE; 0: it does not
+	tries    int     // such answers in a row to IKE rekeys
+	checking bool    // a liveness check is queued or out
+	rekeys   uint32
+}
+
+type delayed struct {
+	at   instant
+	task task
+}
+
+// child is a child SA pair.
+type child struct {
+	id       ChildID
+	spiIn    uint32
+	spiOut   uint32
+	mode     protect.Mode
+	sending  bool
+	deleting bool    // our delete is queued or out
+	rekeying bool    // our rekey is queued or out
+	heir     ChildID // took its place
+	local    selector.Set
+	remote   selector.Set
+	soft     instant
+	hard     instant
+	lifetime protect.Lifetime
+	tries    int // rekeys that met TEMPORARY_FAILURE in a row
+}
+
+func (n *session) childByID(id ChildID) *child {
+	for _, c := range n.children {
+		if c.id == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// childByOut finds the child into which we send under an SPI: the one by which the peer names it (RFC 7296 §3.11).
+func (n *session) childByOut(spi uint32) *child {
+	for _, c := range n.children {
+		if c.spiOut == spi {
+			return c
+		}
+	}
+	return nil
+}
+
+func (n *session) drop(c *child) {
+	if i := slices.Index(n.children, c); i >= 0 {
+		n.children = slices.Delete(n.children, i, i+1)
+	}
+}
+
+// state is what an IKE SA is in. What a state does not mention changes nothing: see [quiet].
+type state interface {
+	phase() phase
+	request(e *Endpoint, s *sa, m *message)
+	response(e *Endpoint, s *sa, m *message)
+	computed(e *Endpoint, s *sa, j work)
+	credential(e *Endpoint, s *sa, c Credential)
+	peerJudged(e *Endpoint, s *sa, v PeerJudged)
+	childJudged(e *Endpoint, s *sa, v ChildJudged)
+}
+
+// quiet ignores everything.
+type quiet struct{}
+
+func (quiet) request(*Endpoint, *sa, *message)        {}
+func (quiet) response(*Endpoint, *sa, *message)       {}
+func (quiet) computed(*Endpoint, *sa, work)           {}
+func (quiet) credential(*Endpoint, *sa, Credential)   {}
+func (quiet) peerJudged(*Endpoint, *sa, PeerJudged)   {}
+func (quiet) childJudged(*Endpoint, *sa, ChildJudged) {}
+
+// task is something that this side wants of an established IKE SA. It has the window from start until it is answered or
+// given up.
+type task interface {
+	// start sends the request, or asks for what it needs first. It reports false when there is nothing to do any more.
+	start(e *Endpoint, s *sa) bool
+	answered(e *Endpoint, s *sa, m *message)
+	computed(e *Endpoint, s *sa, j work)
+	childJudged(e *Endpoint, s *sa, v ChildJudged)
+	// lost says that the IKE SA ended first.
+	lost(e *Endpoint, s *sa, err error)
+}
+
+type simple struct{}
+
+func (simple) computed(*Endpoint, *sa, work)           {}
+func (simple) childJudged(*Endpoint, *sa, ChildJudged) {}
+func (simple) lost(*Endpoint, *sa, error)              {}
+
+// answering is a request of the peer that takes more than one step.
+type answering interface {
+	computed(e *Endpoint, s *sa, j work)
+	childJudged(e *Endpoint, s *sa, v ChildJudged)
+}
+
+// expects says what a peer must show, with nothing said when it is to be looked up.
+func keysOf(r Remote, sent identity.PublicKey) []identity.PublicKey {
+	switch {
+	case !sent.IsZero() && (r.AnyKey || slices.Contains(r.Keys, sent)):
+		return []identity.PublicKey{sent}
+	case !sent.IsZero():
+		return nil
+	}
+	return r.Keys
+}
