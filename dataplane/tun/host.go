@@ -74,6 +74,10 @@ func openHost(p *Plane) (_ *host, err error) {
 	if h.filter, err = openFilter(h.cfg, p.name); err != nil {
 		return nil, err
 	}
+	// The mark counts when the way back is looked up (strict rp_filter).
+	if err = h.sysctl.set("net/ipv4/conf/all/src_valid_mark", "1"); err != nil {
+		return nil, err
+	}
 	return h, nil
 }
 
