@@ -1,0 +1,293 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/probe"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+	"github.com/btns-ipsec/btns/trust"
+)
+
+// reader turns a document into a Config and collects what is wrong with it.
+type reader struct {
+	name string
+	read func(string) ([]byte, error)
+	at   map[string]position
+	errs []*Error
+
+	pad     []policy.PADEntry
+	spd     []policy.Entry
+	nullPAD string // the [[peer]] without authentication, if there is one
+}
+
+// Parse reads a document. name is for messages; read opens the files that the document names.
+func Parse(name string, text []byte, read func(string) ([]byte, error)) (*Config, error) {
+	var f file
+	d := toml.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, tomlError(name, err)
+	}
+	r := &reader{name: name, read: read, at: positions(text)}
+	c := r.config(&f)
+	if len(r.errs) > 0 {
+		return nil, r.joined()
+	}
+	p, err := policy.New(r.spd, r.pad)
+	if err != nil {
+		return nil, &Error{File: name, Text: err.Error()}
+	}
+	c.Policy, c.Warnings = p, append(c.Warnings, p.Warnings()...)
+	return c, nil
+}
+
+// tomlError gives the errors of the TOML decoder their place.
+func tomlError(name string, err error) error {
+	var one *toml.DecodeError
+	var unknown *toml.StrictMissingError
+	switch {
+	case errors.As(err, &unknown):
+		var errs []error
+		for i := range unknown.Errors {
+			e := &unknown.Errors[i]
+			line, column := e.Position()
+			errs = append(errs, &Error{name, line, column, strings.Join(e.Key(), "."), "there is no such key; docs/config.md lists all keys"})
+		}
+		return errors.Join(errs...)
+	case errors.As(err, &one):
+		line, column := one.Position()
+		return &Error{name, line, column, strings.Join(one.Key(), "."), strings.TrimPrefix(one.Error(), "toml: ")}
+	}
+	return &Error{File: name, Text: err.Error()}
+}
+
+// fail notes that the value of key is wrong. A key that is not written is reported where its table begins.
+func (r *reader) fail(key, format string, args ...any) {
+	at, ok := r.at[key]
+	for table := key; !ok && strings.Contains(table, "."); {
+		table = table[:strings.LastIndex(table, ".")]
+		at, ok = r.at[table]
+	}
+	r.errs = append(r.errs, &Error{r.name, at.line, at.column, key, fmt.Sprintf(format, args...)})
+}
+
+// joined is all errors, in the order of the file.
+func (r *reader) joined() error {
+	slices.SortStableFunc(r.errs, func(a, b *Error) int {
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Key, b.Key))
+	})
+	errs := make([]error, len(r.errs))
+	for i, e := range r.errs {
+		errs[i] = e
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reader) source(key string) string {
+	if at, ok := r.at[key]; ok {
+		return fmt.Sprintf("%s:%d", r.name, at.line)
+	}
+	return ""
+}
+
+func (r *reader) config(f *file) *Config {
+	c := &Config{
+		Plane: oneOf(r, "plane", f.Plane, PlaneAuto, map[string]Plane{"auto": PlaneAuto, "kernel": PlaneKernel, "tun": PlaneTUN}),
+		State: f.State, Socket: f.Socket,
+		Log: Log{
+			Format: oneOf(r, "log.format", f.Log.Format, "text", same("text", "json")),
+			Level:  oneOf(r, "log.level", f.Log.Level, "info", same("debug", "info", "warn", "error")),
+		},
+		Probe: r.probe(f.Probe),
+		Trust: oneOf(r, "trust", f.Trust, trust.AcceptNew, map[string]trust.Mode{
+			"accept-new": trust.AcceptNew, "ask": trust.Ask, "strict": trust.Strict, "off": trust.Off,
+		}),
+	}
+	for _, text := range f.Listen {
+		if a, ok := r.addr("listen", text); ok {
+			c.Listen = append(c.Listen, a)
+		}
+	}
+	r.spd = policy.Untouchable()
+	names := map[string]bool{}
+	for i := range f.Peer {
+		key := fmt.Sprintf("peer[%d]", i)
+		if p := r.peer(key, &f.Peer[i]); names[p.Name] {
+			r.fail(key+".name", "another peer is called %q; give each its own name", p.Name)
+		} else {
+			names[p.Name] = true
+			c.Peers = append(c.Peers, p)
+		}
+	}
+	for i := range f.Policy {
+		r.spd = append(r.spd, r.entry(fmt.Sprintf("policy[%d]", i), &f.Policy[i], names))
+	}
+	r.rest(&f.Rest)
+	return c
+}
+
+// rest is the traffic that nothing else is about, and the peers that nobody vouches for.
+func (r *reader) rest(f *fileDefault) {
+	u := policy.Unknown{
+		Fallback: r.fallback("default.fallback", f.Fallback, policy.Prefer), NullOK: f.NullOK,
+		Lifetime: r.lifetime("default", f.Rekey, f.Lifetime, policy.DefaultLifetime()),
+	}
+	u.Waiting = r.waiting("default.waiting", f.Waiting, u.Fallback)
+	u.Offer, _ = r.esp("default.esp", f.ESP)
+	r.spd = append(r.spd, policy.Rest(u)...)
+	if f.UnknownPeers == nil || *f.UnknownPeers {
+		r.pad = append(r.pad, policy.Anyone())
+	}
+	open := slices.ContainsFunc(r.spd, func(e policy.Entry) bool { return e.NullOK && e.Peer == "" })
+	switch {
+	case open && r.nullPAD != "":
+		r.fail("default.null_ok", "peer %q has no authentication, and such peers cannot be told apart; remove it, or every null_ok", r.nullPAD)
+	case open:
+		r.pad = append(r.pad, policy.Anonymous())
+	}
+}
+
+func (r *reader) probe(v any) probe.Scope {
+	const hint = `write "all", "local", or a list of prefixes such as ["192.0.2.0/24"]`
+	switch v := v.(type) {
+	case nil:
+		return probe.Scope{}
+	case string:
+		return oneOf(r, "probe", v, probe.Scope{}, map[string]probe.Scope{"all": {}, "local": {Mode: probe.Local}})
+	case []any:
+		s := probe.Scope{Mode: probe.Listed}
+		for _, x := range v {
+			text, _ := x.(string)
+			p, err := netip.ParsePrefix(text)
+			if err != nil || p != p.Masked() {
+				r.fail("probe", "%v is not a prefix; %s", x, hint)
+				continue
+			}
+			s.List = append(s.List, p)
+		}
+		return s
+	}
+	r.fail("probe", "%v is neither a word nor a list; %s", v, hint)
+	return probe.Scope{}
+}
+
+// entry reads one [[policy]].
+func (r *reader) entry(key string, f *filePolicy, peers map[string]bool) policy.Entry {
+	e := policy.Entry{
+		Name: f.Name, Source: r.source(key),
+		Local: r.selectors(key+".local", f.Local), Remote: r.selectors(key+".remote", f.Remote),
+		Action: oneOf(r, key+".action", f.Action, 0, map[string]policy.Action{
+			"bypass": policy.Bypass, "discard": policy.Discard, "protect": policy.Protect,
+		}),
+	}
+	if f.Name == "" {
+		e.Name = key
+	}
+	if f.Action == "" {
+		r.fail(key+".action", `it is missing; write "bypass", "discard" or "protect"`)
+	}
+	if e.Action != policy.Protect {
+		r.onlyProtect(key, f)
+		return e
+	}
+	e.Mode = oneOf(r, key+".mode", f.Mode, protect.Transport, modes)
+	e.Peer, e.BtnsOK, e.NullOK, e.BtnsFallthrough, e.PFP = f.Peer, f.BtnsOK, f.NullOK, f.BtnsFallthrough, f.PFP
+	if e.Peer != "" && !peers[e.Peer] {
+		r.fail(key+".peer", "there is no [[peer]] called %q", e.Peer)
+	}
+	e.MinAssurance = oneOf(r, key+".min_assurance", f.MinAssurance, 0, rungs)
+	e.Fallback = r.fallback(key+".fallback", f.Fallback, policy.Require)
+	e.Waiting = r.waiting(key+".waiting", f.Waiting, e.Fallback)
+	e.Offer, e.KE = r.esp(key+".esp", f.ESP)
+	e.Lifetime = r.lifetime(key, f.Rekey, f.Lifetime, policy.DefaultLifetime())
+	return e
+}
+
+// onlyProtect refuses the keys that mean nothing for traffic that is not protected (BTNS-CORE-20).
+func (r *reader) onlyProtect(key string, f *filePolicy) {
+	for name, given := range map[string]bool{
+		"mode": f.Mode != "", "peer": f.Peer != "", "btns_ok": f.BtnsOK, "null_ok": f.NullOK,
+		"btns_fallthrough": f.BtnsFallthrough, "min_assurance": f.MinAssurance != "", "fallback": f.Fallback != "",
+		"waiting": f.Waiting != "", "populate_from_packet": f.PFP, "esp": f.ESP != nil, "rekey": f.Rekey != "",
+		"lifetime": f.Lifetime != "",
+	} {
+		if given {
+			r.fail(key+"."+name, `it is for action "protect" only; remove it`)
+		}
+	}
+}
+
+func (r *reader) fallback(key, text string, otherwise policy.Fallback) policy.Fallback {
+	return oneOf(r, key, text, otherwise, map[string]policy.Fallback{
+		"require": policy.Require, "prefer": policy.Prefer, "never": policy.Never,
+	})
+}
+
+// waiting is, when nothing is written, what goes with the fallback: nothing passes that must be protected.
+func (r *reader) waiting(key, text string, f policy.Fallback) policy.Waiting {
+	if text == "" && f != policy.Require {
+		return policy.Pass
+	}
+	w := oneOf(r, key, text, policy.Hold, map[string]policy.Waiting{"hold": policy.Hold, "pass": policy.Pass})
+	if w == policy.Pass && f == policy.Require {
+		r.fail(key, `what fallback "require" protects cannot pass in clear; write "hold"`)
+	}
+	return w
+}
+
+// selectors reads a list of selectors; none is all traffic.
+func (r *reader) selectors(key string, texts []string) selector.Set {
+	if texts == nil {
+		return selector.Any()
+	}
+	var out selector.Set
+	for _, t := range texts {
+		if addrs, upper, _ := strings.Cut(t, " "); addrs == "any" {
+			for _, family := range []string{"any4 ", "any6 "} {
+				if s, err := selector.Parse(strings.TrimSpace(family + upper)); err == nil {
+					out = append(out, s)
+				} else {
+					r.fail(key, `%v; write for instance "any tcp/22"`, err)
+					break
+				}
+			}
+			continue
+		}
+		s, err := selector.Parse(t)
+		if err != nil {
+			r.fail(key, `%v; write for instance "192.0.2.0/24", "2001:db8::1 tcp/22" or "any udp/53"`, err)
+			continue
+		}
+		out = append(out, s)
+	}
+	if len(texts) == 0 {
+		r.fail(key, "an empty list matches nothing; leave the key out for all traffic")
+	}
+	return out
+}
+
+// lifetime reads rekey and lifetime of table. With rekey alone the rest follows from it.
+func (r *reader) lifetime(table, rekey, life string, otherwise protect.Lifetime) protect.Lifetime {
+	l := otherwise
+	if soft, ok := r.duration(table+".rekey", rekey, time.Second); ok {
+		l.Soft.Time, l.Hard.Time, l.Jitter = soft, soft+soft/5, soft/10
+	}
+	if hard, ok := r.duration(table+".lifetime", life, time.Second); ok {
+		l.Hard.Time = hard
+	}
+	if l.Hard.Time <= l.Soft.Time {
+		r.fail(table+".lifetime", "%v ends before new keys are made at %v; make it longer than rekey", l.Hard.Time, l.Soft.Time)
+	}
+	return l
+}
