@@ -164,7 +164,8 @@ func (p *Policy) lintSPD() {
 		}
 		for j := range p.spd[:i] {
 			o := &p.spd[j]
-			if !o.BtnsFallthrough && o.Local.Covers(e.Local) && o.Remote.Covers(e.Remote) {
+			everything := e.Local.Covers(selector.Any()) && e.Remote.Covers(selector.Any()) // a default may go unused
+			if !everything && !o.BtnsFallthrough && o.Local.Covers(e.Local) && o.Remote.Covers(e.Remote) {
 				p.warn("SPD entry %q is never reached: %q has all of its traffic", e.Name, o.Name)
 				break
 			}
