@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/btns-ipsec/btns/control"
+)
+
+func newID(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "id",
+		Short: "This host's own key: fingerprint, words, public key",
+		Long: `Prints the name of this host's key. Compare it with what "btns peers" shows on another host: the fingerprint by eye,
+or the twelve words by telephone. When they agree, nobody sits in between.`,
+		Args: exactly(),
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		id, err := control.NewClient(g.socket).ID(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), id)
+		}
+		return printID(cmd.OutOrStdout(), id)
+	}
+	return cmd
+}
+
+func printID(w io.Writer, id control.ID) error {
+	err := pairs(w, [2]string{"fingerprint", id.Name}, [2]string{"words", id.Words}, [2]string{"algorithm", id.Algorithm})
+	fmt.Fprint(w, id.PublicKey)
+	return err
+}
