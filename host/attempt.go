@@ -1,0 +1,209 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+const (
+	portIKE      = 500
+	politeProbes = 3 // datagrams to an address that may not want any (design.md)
+)
+
+// acquire is told of a packet to an address without an SA.
+func (h *Host) acquire(now time.Time, ev dataplane.Acquire) {
+	f := ev.Flow
+	p := h.peerFor(f.Remote)
+	if p == nil {
+		h.stranger(now, f)
+		return
+	}
+	if !p.local.IsValid() && p.addr == f.Remote {
+		p.local = f.Local
+	}
+	switch p.state {
+	case StateClear, StateProbing:
+		if p.cfg == nil {
+			h.stranger(now, f)
+			return
+		}
+	}
+	if p.cfg != nil && p.cfg.Start == StartListen && len(p.sessions) == 0 {
+		return
+	}
+	h.attempt(now, p, &f)
+}
+
+// stranger decides whether an address that is not protected, and need not be, is tried.
+func (h *Host) stranger(now time.Time, f selector.Flow) {
+	d := h.policy.Outbound(f)
+	if d.Action != policy.Protect || d.Fallback == policy.Never && !h.sticky(now, f.Remote) {
+		return
+	}
+	required := d.Fallback == policy.Require || h.sticky(now, f.Remote)
+	if !required && !h.probes.Want(now, f.Remote) {
+		return
+	}
+	p := h.peerAt(now, f.Remote)
+	if p.attempt != 0 {
+		return
+	}
+	p.local = f.Local
+	h.attempt(now, p, &f)
+}
+
+// peerFor returns the peer that a destination belongs to, or nil.
+func (h *Host) peerFor(dst netip.Addr) *peer {
+	var best *peer
+	bits := -1
+	for _, p := range h.named {
+		for _, prefix := range p.prefixes {
+			if prefix.Contains(dst) && prefix.Bits() > bits {
+				best, bits = p, prefix.Bits()
+			}
+		}
+	}
+	if best != nil {
+		return best
+	}
+	return h.peers[dst]
+}
+
+// attempt begins to make SAs with p unless there are some, or it is being done, or it is too soon.
+func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
+	switch {
+	case h.stopping || p.attempt != 0 || p.asking || h.sends(p):
+		return
+	case p.fails > 0 && now.Before(p.retryAt):
+		return
+	case !p.local.IsValid():
+		h.askSource(p)
+		return
+	}
+	child, ok := h.request(p, trigger)
+	if !ok {
+		return
+	}
+	if s := p.session(); s != nil { // the IKE SA is there, only the child is missing
+		h.ike(now, ikev2.CreateChild{SA: s.handle, Child: child})
+		return
+	}
+	h.initiate(now, p, child)
+}
+
+func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
+	sa := h.endpoint.NewHandle()
+	s := h.sessionOf(now, sa, netip.AddrPortFrom(p.local, portIKE), netip.AddrPortFrom(p.addr, portIKE))
+	s.peer, s.initiator = p, true
+	p.attempt = sa
+	required := h.required(now, p)
+	init := ikev2.Initiate{
+		SA: sa, Local: s.local, Remote: s.remote,
+		Credential: h.self(), Child: &child, Encap: h.cfg.Encap,
+		InitialContact: h.expectsKey(now, p),
+	}
+	if p.cfg != nil {
+		init.Credential, init.Expect, init.Override = p.cfg.Self, p.cfg.Expect, p.cfg.IKE
+		init.InitialContact = true
+		if p.cfg.Childless {
+			init.Child = nil
+			h.sas.Release(child.SPI)
+		}
+	}
+	if required {
+		h.enter(now, p, StateNegotiating, "making SAs", "")
+	} else {
+		init.Quick = politeProbes
+		h.enter(now, p, StateProbing, "trying whether the peer speaks IKE", "")
+	}
+	h.ike(now, init)
+}
+
+// self is how this host shows itself to whoever has not been configured (BTNS-CORE-30, BTNS-CORE-42).
+func (h *Host) self() ikev2.Local {
+	return ikev2.Local{ID: identity.Null(), Method: ikev2.Signature, Key: h.cfg.Signer, SendKey: true}
+}
+
+// request describes the child SA that p's traffic needs.
+func (h *Host) request(p *peer, trigger *selector.Flow) (ikev2.ChildRequest, bool) {
+	spi, err := h.sas.Reserve(h.rand)
+	if err != nil {
+		return ikev2.ChildRequest{}, false
+	}
+	r := ikev2.ChildRequest{ID: h.endpoint.NewChild(), SPI: spi}
+	if c := p.cfg; c != nil {
+		r.Local, r.Remote = c.selectors(p.local)
+		r.Mode, r.Strict, r.Offer, r.KE, r.Lifetime = c.Mode, c.Mode == protect.Transport, c.Offer, c.KE, c.Lifetime
+		return r, true
+	}
+	f := flowTo(p.local, p.addr)
+	if trigger != nil {
+		f = *trigger
+	}
+	d := h.policy.Outbound(f)
+	if d.Action != policy.Protect {
+		d = h.policy.Outbound(flowTo(p.local, p.addr))
+	}
+	r.Local, r.Remote = selector.Set{selector.Host(p.local)}, selector.Set{selector.Host(p.addr)}
+	r.Mode, r.Strict = protect.Transport, true
+	r.Offer, r.Lifetime = d.Offer, d.Lifetime
+	return r, true
+}
+
+func (h *Host) askSource(p *peer) {
+	if !p.asking {
+		p.asking = true
+		h.out = append(h.out, FindSource{p.addr})
+	}
+}
+
+func (h *Host) sourceFound(now time.Time, ev SourceFound) {
+	p := h.peers[ev.Remote]
+	if p == nil || !p.asking {
+		return
+	}
+	p.asking = false
+	if ev.Err != nil {
+		p.fails++
+		p.retryAt = now.Add(h.pause(p))
+		if h.required(now, p) {
+			h.enter(now, p, StateOutage, "no route: "+ev.Err.Error(), "check the routes of this host")
+			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+		}
+		return
+	}
+	if s := p.session(); s != nil && s.local.Addr() != ev.Local {
+		p.local = ev.Local
+		for _, s := range append([]*session(nil), p.sessions...) {
+			h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: true})
+		}
+		if p.cfg == nil {
+			p = h.peerAt(now, ev.Remote) // it may have been forgotten with its last SA
+		}
+		p.fails, p.local = 0, ev.Local
+		h.attempt(now, p, nil)
+		return
+	}
+	p.local = ev.Local
+	if len(p.sessions) == 0 {
+		h.attempt(now, p, nil)
+	}
+}
+
+// connect asks for protection as a packet would, and waits for no pause.
+func (h *Host) connect(now time.Time, addr netip.Addr) {
+	p := h.peerFor(addr)
+	if p == nil {
+		p = h.peerAt(now, addr)
+	}
+	p.retryAt = time.Time{}
+	h.probes.Heard(now, addr)
+	h.attempt(now, p, nil)
+}

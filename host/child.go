@@ -1,0 +1,142 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/sad"
+)
+
+const (
+	lingering   = 5 * time.Second // an inbound SA outlives its replacement by this (ikev2.md §7.4)
+	upgradeTime = 2 * time.Second // clear packets of a peer that has just become protected (design.md)
+)
+
+func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
+	s := h.sessions[a.SA]
+	if s == nil || s.peer == nil {
+		return
+	}
+	p := s.peer
+	pair := h.sas.Add(sad.Pair{
+		ID: uint64(a.Child), Owner: uint64(a.SA), Peer: p.addr, Key: s.who.Key, Suite: a.Suite, Mode: a.Mode,
+		SPIIn: a.SPIIn, SPIOut: a.SPIOut, Local: a.Local, Remote: a.Remote, Encap: encapsulated(a.NAT), Since: now,
+	})
+	h.change(dataplane.AddSA{Spec: spec(a)})
+	if a.UseNow {
+		h.use(pair)
+	}
+	if a.Replaces != 0 {
+		h.report(now, Report{Kind: Rekeyed, Level: Debug, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "new keys for the traffic with this peer"})
+		return
+	}
+	was := p.state
+	h.enter(now, p, StateProtected, "", "")
+	if p.installed == flow.Upgrade && !s.nat.Peer {
+		h.alarms.add(now.Add(upgradeTime), endUpgrade, p.addr, 0)
+	}
+	if was != StateProtected {
+		h.report(now, Report{Kind: Protected, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(),
+			Text: "traffic is protected: " + a.Suite.String() + ", " + a.Mode.String() + " mode, assurance " + s.assurance.String()})
+	}
+	h.watchCounters(now)
+}
+
+func encapsulated(n ikev2.NAT) bool { return n.Us || n.Peer || n.Encap }
+
+func spec(a ikev2.ChildUp) flow.Spec {
+	limits := func(l protect.Limits) protect.Limits { return protect.Limits{Bytes: l.Bytes, Packets: l.Packets} }
+	return flow.Spec{
+		ID: flow.PairID(a.Child), Suite: a.Suite, Mode: a.Mode,
+		SPIIn: a.SPIIn, SPIOut: a.SPIOut, KeysIn: a.KeysIn, KeysOut: a.KeysOut,
+		Local: a.Local, Remote: a.Remote, OuterLocal: a.OuterLocal, OuterRemote: a.OuterRemote, Encap: encapsulated(a.NAT),
+		SawLocal: a.SawLocal, SawRemote: a.SawRemote, PeerMoves: a.NAT.Peer && !a.NAT.Us,
+		Soft: limits(a.Lifetime.Soft), Hard: limits(a.Lifetime.Hard),
+	}
+}
+
+// use lets pair send, in the database and in the plane.
+func (h *Host) use(pair *sad.Pair) {
+	h.sas.Use(pair)
+	h.change(dataplane.UseSA{ID: flow.PairID(pair.ID)})
+}
+
+func (h *Host) childDown(now time.Time, a ikev2.ChildDown) {
+	pair := h.sas.Get(uint64(a.Child))
+	if pair == nil {
+		return
+	}
+	if a.Linger {
+		h.change(dataplane.RetireSA{ID: flow.PairID(a.Child)})
+		h.alarms.add(now.Add(lingering), dropLingered, pair.Peer, flow.PairID(a.Child))
+	} else {
+		h.change(dataplane.RemoveSA{ID: flow.PairID(a.Child)})
+	}
+	h.sas.Remove(pair.ID)
+	h.standIn(pair)
+	p := h.peerOfPair(a.SA, pair.Peer)
+	if p == nil || h.sends(p) {
+		return
+	}
+	if s := h.sessions[a.SA]; s != nil && s.up && p.state == StateProtected && a.Err != nil {
+		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Text: "the last SA for this traffic is gone: " + a.Err.Error()})
+	}
+	if p.state == StateProtected && len(p.sessions) > 0 {
+		// The IKE SA lives and has no child: nothing may leave in clear until the next packet makes one.
+		h.enter(now, p, StateNegotiating, "the IKE SA has no child SA; the next packet makes one", "")
+	}
+}
+
+// standIn lets another pair send in the place of one that is gone.
+func (h *Host) standIn(gone *sad.Pair) {
+	if !gone.Sending {
+		return
+	}
+	with := h.sas.With(gone.Peer)
+	for i := len(with) - 1; i >= 0; i-- {
+		if with[i].Remote.Overlaps(gone.Remote) && with[i].Local.Overlaps(gone.Local) {
+			if !with[i].Sending {
+				h.use(with[i])
+			}
+			return
+		}
+	}
+}
+
+// sends reports whether any SA with p sends.
+func (h *Host) sends(p *peer) bool {
+	for _, pair := range h.sas.With(p.addr) {
+		if pair.Sending {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Host) peerOfPair(sa ikev2.Handle, addr netip.Addr) *peer {
+	if s := h.sessions[sa]; s != nil && s.peer != nil {
+		return s.peer
+	}
+	return h.peers[addr]
+}
+
+func (h *Host) childFailed(now time.Time, a ikev2.ChildFailed) {
+	s := h.sessions[a.SA]
+	if s == nil || s.peer == nil || h.sends(s.peer) {
+		return
+	}
+	p := s.peer
+	p.fails++
+	p.retryAt = now.Add(h.pause(p))
+	why := "the peer is there, but refused an SA for this traffic: " + whyFailed(a.Err)
+	state := StateClear
+	if h.required(now, p) {
+		state = StateRefused
+	}
+	h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: why, Reason: "child-refused"})
+	h.enter(now, p, state, why, "")
+}

@@ -1,0 +1,61 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// Start says who begins with a configured peer.
+type Start uint8
+
+const (
+	StartOnDemand Start = iota // the first packet
+	StartUp                    // this host, at once and again
+	StartListen                // the peer
+)
+
+// Peer is a configured peer. What it must show, and which selectors it may ask for, stands in the PAD entry of its name.
+type Peer struct {
+	Name   string
+	Local  netip.Addr // invalid: the system chooses
+	Remote netip.Addr
+	Self   ikev2.Local
+	Expect ikev2.Remote
+	Mode   protect.Mode
+	// Inside is what is protected: the selectors on our side and on the peer's.
+	InsideLocal, InsideRemote []netip.Prefix
+	Start                     Start
+	Childless                 bool // make the IKE SA first, the child by CREATE_CHILD_SA (RFC 6023)
+	Offer                     []protect.Suite
+	KE                        []uint16 // forward secrecy for children; nil: none
+	Lifetime                  protect.Lifetime
+	IKE                       *ikev2.Override // nil: the host's defaults
+	Liveness                  time.Duration   // 0: the host's default
+}
+
+func (c *Peer) tunnel() bool { return c.Mode == protect.Tunnel }
+
+// prefixes are the destinations whose traffic belongs to the peer.
+func (c *Peer) prefixes() []netip.Prefix {
+	if !c.tunnel() {
+		return []netip.Prefix{netip.PrefixFrom(c.Remote, c.Remote.BitLen())}
+	}
+	return c.InsideRemote
+}
+
+func (c *Peer) selectors(local netip.Addr) (l, r selector.Set) {
+	if !c.tunnel() {
+		return selector.Set{selector.Host(local)}, selector.Set{selector.Host(c.Remote)}
+	}
+	for _, p := range c.InsideLocal {
+		l = append(l, selector.Prefix(p))
+	}
+	for _, p := range c.InsideRemote {
+		r = append(r, selector.Prefix(p))
+	}
+	return l, r
+}

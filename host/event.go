@@ -1,0 +1,63 @@
+package host
+
+import (
+	"net/netip"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
+)
+
+// Event is something that happened. The types in this file are all there are.
+type Event interface{ event() }
+
+// FromPlane is an event of the data plane, IKE datagrams included.
+type FromPlane struct{ Event dataplane.Event }
+
+// Computed brings back a job of [Compute] after its Run.
+type Computed struct{ Job ikev2.Job }
+
+// Tick says only that time has passed; see [Host.Deadline].
+type Tick struct{}
+
+// SourceFound answers [FindSource].
+type SourceFound struct {
+	Remote netip.Addr
+	Local  netip.Addr // invalid when Err is set
+	Err    error
+}
+
+// CountersRead answers [ReadCounters].
+type CountersRead struct{ Counters []dataplane.Counters }
+
+// Connect asks for protection towards an address, as a packet would.
+type Connect struct{ Remote netip.Addr }
+
+// Down deletes all SAs with a peer.
+type Down struct{ Remote netip.Addr }
+
+// Forget removes what is recorded of an address or of a key, and with it the duty to protect.
+type Forget struct {
+	Addr netip.Addr           // when valid
+	Key  identity.Fingerprint // else
+}
+
+// Accept records another key for an address, after it was refused. A zero Key takes the one refused last.
+type Accept struct {
+	Addr netip.Addr
+	Key  identity.Fingerprint
+}
+
+// Stop ends everything in good order: peers are told. [Stopped] comes when nothing is left to wait for.
+type Stop struct{}
+
+func (FromPlane) event()    {}
+func (Computed) event()     {}
+func (Tick) event()         {}
+func (SourceFound) event()  {}
+func (CountersRead) event() {}
+func (Connect) event()      {}
+func (Down) event()         {}
+func (Forget) event()       {}
+func (Accept) event()       {}
+func (Stop) event()         {}

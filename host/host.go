@@ -1,0 +1,209 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/probe"
+	"github.com/btns-ipsec/btns/sad"
+	"github.com/btns-ipsec/btns/trust"
+)
+
+// Config is what a host starts with.
+type Config struct {
+	Signer  identity.Signer // the host's own long-term key
+	Policy  *policy.Policy
+	Peers   []Peer         // configured ones; without a key of their own they are shown Signer
+	Records []trust.Record // from the store
+	Trust   trust.Config
+	Probe   probe.Config
+	IKE     ikev2.Config
+	Encap   bool // the plane wants UDP encapsulation
+	// Network names the network that this host is in, for records of private addresses: prefix and gateway.
+	Network string
+}
+
+// Host is the brain of one machine. It is not safe for concurrent use.
+type Host struct {
+	cfg      Config
+	rand     io.Reader
+	endpoint *ikev2.Endpoint
+	policy   *policy.Policy
+	book     *trust.Book
+	probes   *probe.Prober
+	sas      sad.DB
+
+	peers    map[netip.Addr]*peer
+	named    []*peer // the configured ones, in the order of the configuration
+	sessions map[ikev2.Handle]*session
+	alarms   alarms
+	counters map[flow.PairID]dataplane.Counters
+	reading  bool // an alarm to read the counters is set
+
+	began    time.Time
+	drops    [flow.Reasons]uint64
+	stopping bool
+
+	out      []Action
+	queue    []ikev2.Event
+	acts     []ikev2.Action
+	draining bool
+}
+
+// New makes a host. rand is read for SPIs, nonces and key exchange.
+func New(cfg Config, rand io.Reader) (*Host, error) {
+	h := &Host{
+		cfg: cfg, rand: rand, policy: cfg.Policy, book: trust.New(cfg.Trust, cfg.Records),
+		endpoint: ikev2.New(cfg.IKE, rand),
+		probes:   probe.New(cfg.Probe),
+		peers:    make(map[netip.Addr]*peer),
+		sessions: make(map[ikev2.Handle]*session),
+		counters: make(map[flow.PairID]dataplane.Counters),
+	}
+	for i := range cfg.Peers {
+		if err := h.addConfigured(&cfg.Peers[i]); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *Host) addConfigured(cfg *Peer) error {
+	if other := h.peers[cfg.Remote]; other != nil {
+		return fmt.Errorf("host: peers %q and %q have the same address %v", other.cfg.Name, cfg.Name, cfg.Remote)
+	}
+	if cfg.Self.Method == ikev2.Signature && cfg.Self.Key.Public.IsZero() {
+		cfg.Self.Key = h.cfg.Signer
+	}
+	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: cfg, prefixes: cfg.prefixes()}
+	h.peers[cfg.Remote] = p
+	h.named = append(h.named, p)
+	return nil
+}
+
+// Start begins: what must be protected is closed before anything else happens.
+func (h *Host) Start(now time.Time, out []Action) []Action {
+	h.out, h.began = out, now
+	for _, r := range h.book.List() {
+		if !r.Addr.IsValid() || !h.sticky(now, r.Addr) {
+			continue
+		}
+		if p := h.peerAt(now, r.Addr); p.cfg == nil && p.state == StateClear {
+			h.enter(now, p, StateNegotiating, "recorded earlier; the next packet makes SAs", "")
+		}
+	}
+	for _, p := range h.named {
+		if p.cfg.Start == StartListen {
+			p.state, p.since, p.why = StateClear, now, "waits for the peer to begin"
+			h.enter(now, p, StateNegotiating, p.why, "")
+			continue
+		}
+		h.enter(now, p, StateNegotiating, "configured; the next packet makes SAs", "")
+		if p.cfg.Start == StartUp {
+			h.attempt(now, p, nil)
+		}
+	}
+	return h.take()
+}
+
+// Step applies ev and appends to out what has to be done about it.
+func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
+	h.out = out
+	switch ev := ev.(type) {
+	case FromPlane:
+		h.fromPlane(now, ev.Event)
+	case Computed:
+		h.ike(now, ikev2.Computed{Job: ev.Job})
+	case Tick:
+	case SourceFound:
+		h.sourceFound(now, ev)
+	case CountersRead:
+		h.countersRead(now, ev.Counters)
+	case Connect:
+		h.connect(now, ev.Remote)
+	case Down:
+		h.down(now, ev.Remote)
+	case Forget:
+		h.forget(now, ev)
+	case Accept:
+		h.accept(now, ev)
+	case Stop:
+		h.stop(now)
+	}
+	h.ring(now)
+	return h.take()
+}
+
+func (h *Host) take() []Action {
+	out := h.out
+	h.out = nil
+	return out
+}
+
+// ring does what is due.
+func (h *Host) ring(now time.Time) {
+	if at, ok := h.endpoint.Deadline(); ok && !at.After(now) {
+		h.ike(now, ikev2.Tick{})
+	}
+	for addr, ok := h.probes.Next(now); ok; addr, ok = h.probes.Next(now) {
+		h.attempt(now, h.peerAt(now, addr), nil)
+	}
+	for {
+		a, ok := h.alarms.next(now)
+		if !ok {
+			return
+		}
+		p := h.peers[a.peer]
+		switch a.what {
+		case endUpgrade:
+			if p != nil && p.state == StateProtected && p.installed == flow.Upgrade && p.session() != nil && !p.session().nat.Peer {
+				h.dispose(p, flow.Protect)
+			}
+		case dropLingered:
+			h.change(dataplane.RemoveSA{ID: a.pair})
+			delete(h.counters, a.pair)
+		case tryAgain:
+			if p != nil && p.attempt == 0 && len(p.sessions) == 0 {
+				h.attempt(now, p, nil)
+			}
+		case checkTwins:
+			if p != nil {
+				h.recheckTwins(now, p)
+			}
+		case readCounters:
+			h.reading = false
+			h.out = append(h.out, ReadCounters{})
+		case stopNow:
+			h.out = append(h.out, Stopped{})
+		}
+	}
+}
+
+// Deadline returns when Step wants to be called next, at the latest.
+func (h *Host) Deadline() (time.Time, bool) {
+	at, ok := h.alarms.deadline()
+	for _, other := range []func() (time.Time, bool){h.endpoint.Deadline, h.probes.Deadline} {
+		if t, some := other(); some && (!ok || t.Before(at)) {
+			at, ok = t, true
+		}
+	}
+	return at, ok
+}
+
+func (h *Host) change(c dataplane.Change) { h.out = append(h.out, Change{c}) }
+
+func (h *Host) moveSA(id flow.PairID, to netip.AddrPort) {
+	h.change(dataplane.MoveSA{ID: id, Remote: to})
+}
+
+func (h *Host) report(now time.Time, r Report) {
+	r.Time = now
+	h.out = append(h.out, r)
+}

@@ -1,0 +1,253 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/ikev2"
+)
+
+// ike feeds one event to the endpoint and carries out what comes back, and what that brings about in turn.
+func (h *Host) ike(now time.Time, ev ikev2.Event) {
+	h.queue = append(h.queue, ev)
+	if h.draining {
+		return
+	}
+	h.draining = true
+	for len(h.queue) > 0 {
+		next := h.queue[0]
+		h.queue = h.queue[1:]
+		h.acts = h.endpoint.Step(now, next, h.acts[:0])
+		for _, a := range h.acts {
+			h.act(now, a)
+		}
+	}
+	h.queue, h.draining = h.queue[:0], false
+}
+
+func (h *Host) act(now time.Time, a ikev2.Action) {
+	switch a := a.(type) {
+	case ikev2.Send:
+		h.out = append(h.out, Send{a.Local, a.Remote, a.Data})
+	case ikev2.Keepalive:
+		h.out = append(h.out, Keepalive{a.Local, a.Remote})
+	case ikev2.Compute:
+		h.out = append(h.out, Compute{a.Job})
+	case ikev2.FindCredential:
+		h.findCredential(now, a)
+	case ikev2.JudgePeer:
+		h.judgePeer(now, a)
+	case ikev2.JudgeChild:
+		h.judgeChild(now, a)
+	case ikev2.SAUp:
+		h.saUp(now, a)
+	case ikev2.SARekeyed:
+		h.saRekeyed(now, a)
+	case ikev2.SADown:
+		h.saDown(now, a)
+	case ikev2.ChildUp:
+		h.childUp(now, a)
+	case ikev2.ChildUse:
+		if p := h.sas.Get(uint64(a.Child)); p != nil {
+			h.use(p)
+		}
+	case ikev2.ChildDown:
+		h.childDown(now, a)
+	case ikev2.ChildFailed:
+		h.childFailed(now, a)
+	case ikev2.SAMoved:
+		h.saMoved(now, a)
+	case ikev2.PeerLeaving:
+		if s := h.sessions[a.SA]; s != nil {
+			s.leaving = true
+		}
+	case ikev2.Proven:
+		if s := h.sessions[a.SA]; s != nil {
+			s.proven = now
+			h.settleTwins(now, s.peer)
+		}
+	case ikev2.Heard:
+		h.probes.Heard(now, a.Remote.Addr())
+	case ikev2.Notice:
+		h.notice(now, a)
+	}
+}
+
+// sessionOf returns what is known of an IKE SA, making it at the first question about it.
+func (h *Host) sessionOf(now time.Time, sa ikev2.Handle, local, remote netip.AddrPort) *session {
+	s := h.sessions[sa]
+	if s == nil {
+		s = &session{handle: sa, began: now}
+		h.sessions[sa] = s
+	}
+	s.local, s.remote = local, remote
+	return s
+}
+
+func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
+	s := h.sessionOf(now, a.SA, a.Local, a.Remote)
+	p := s.peer
+	if p == nil {
+		p = h.peerOf(now, s)
+		s.peer = p
+	}
+	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
+	s.btns, s.suite, s.nonce = a.Btns, a.Suite, a.Nonce
+	p.sessions = append(p.sessions, s)
+	if p.attempt == a.SA {
+		p.attempt = 0
+	}
+	p.fails, p.retryAt = 0, time.Time{}
+	if !p.local.IsValid() {
+		p.local = a.Local.Addr()
+	}
+	h.probes.Answered(now, p.addr)
+	if a.InitialContact && !a.Peer.Key.IsZero() {
+		h.initialContact(now, s)
+	}
+	h.greetTwins(now, s)
+}
+
+// initialContact deletes the older SAs of the same key and address pair: the peer says that they are gone
+// (RFC 7296 §2.4, BTNS-CORE-14). An SA under another key is none of its business.
+func (h *Host) initialContact(now time.Time, s *session) {
+	for _, o := range append([]*session(nil), s.peer.sessions...) {
+		if o != s && o.who.Key == s.who.Key && o.remote.Addr() == s.remote.Addr() {
+			h.ike(now, ikev2.DeleteSA{SA: o.handle, Silent: true})
+		}
+	}
+}
+
+func (h *Host) saRekeyed(now time.Time, a ikev2.SARekeyed) {
+	if s := h.sessions[a.SA]; s != nil && s.peer != nil {
+		h.report(now, Report{Kind: Rekeyed, Level: Debug, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(), Text: "the IKE SA goes on under new keys"})
+	}
+}
+
+func (h *Host) saDown(now time.Time, a ikev2.SADown) {
+	s := h.sessions[a.SA]
+	if s == nil {
+		return
+	}
+	delete(h.sessions, a.SA)
+	p := s.peer
+	if p == nil { // a stranger's attempt that came to nothing; judgePeer has told why
+		return
+	}
+	p.drop(s)
+	if p.attempt == a.SA {
+		p.attempt = 0
+	}
+	switch {
+	case len(p.sessions) > 0 || p.attempt != 0: // another SA serves
+	case !a.WasUp:
+		h.attemptFailed(now, p, a.Err)
+	default:
+		h.lost(now, p, s, a)
+	}
+}
+
+// lost decides what becomes of the traffic of a peer whose last IKE SA is gone.
+func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
+	if s.leaving {
+		h.suspend(s)
+	}
+	switch {
+	case h.stopping:
+		return
+	case s.leaving:
+		h.report(now, Report{Kind: PeerLeft, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer stopped in good order"})
+	case a.Err != nil:
+		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer no longer answers: its SAs are gone", Reason: "dead-peer"})
+	default:
+		h.report(now, Report{Kind: Unprotected, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the SAs with the peer were deleted"})
+	}
+	if !h.required(now, p) {
+		h.enter(now, p, StateClear, "there is no SA with this peer any more, and policy does not require one", "")
+		h.forgetIdle(now, p)
+		return
+	}
+	h.enter(now, p, StateNegotiating, "the next packet makes new SAs", "")
+	if p.cfg != nil && p.cfg.Start == StartUp || a.Err != nil {
+		h.attempt(now, p, nil)
+	}
+}
+
+// attemptFailed is told that an IKE SA which we began never came up.
+func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
+	why := whyFailed(err)
+	p.fails++
+	pause := h.pause(p)
+	p.retryAt = now.Add(pause)
+	var silent *ikev2.NoAnswerError
+	var refused *ikev2.RefusedError
+	switch {
+	case errors.As(err, &silent):
+		h.probes.NoAnswer(now, p.addr)
+	case errors.As(err, &refused):
+		h.probes.Refused(now, p.addr)
+	case err != nil:
+		h.probes.Incompatible(now, p.addr)
+	}
+	if !h.required(now, p) {
+		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: " + why})
+		h.enter(now, p, StateClear, why, "")
+		return
+	}
+	state, hint := StateOutage, fmt.Sprintf("check that UDP ports 500 and 4500 reach %v; to speak to it in clear again: btns trust forget %v", p.addr, p.addr)
+	if p.cfg != nil {
+		hint = fmt.Sprintf("check that UDP ports 500 and 4500 reach %v, and the entry of peer %q in the configuration", p.addr, p.cfg.Name)
+	}
+	if refusedByTrust(err) {
+		state, hint = StateRefused, p.hint
+		if p.why != "" {
+			why = p.why
+		}
+	} else {
+		h.report(now, Report{Kind: Outage, Level: Warn, Remote: p.addr, Text: "must be protected and cannot be: " + why, Hint: hint, Reason: "outage"})
+	}
+	h.enter(now, p, state, why, hint)
+	if p.cfg != nil && p.cfg.Start == StartUp {
+		h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+	}
+}
+
+// pause is how long to wait before another attempt: from one second to a minute.
+func (h *Host) pause(p *peer) time.Duration {
+	return min(time.Second<<min(p.fails-1, 6), time.Minute)
+}
+
+func whyFailed(err error) string {
+	var silent *ikev2.NoAnswerError
+	var refused *ikev2.RefusedError
+	switch {
+	case err == nil:
+		return "the attempt was given up"
+	case errors.As(err, &silent):
+		return fmt.Sprintf("no answer to %d IKE datagrams", silent.Sent)
+	case errors.As(err, &refused) && refused.Authenticated:
+		return fmt.Sprintf("the peer refused: %v", refused)
+	case errors.As(err, &refused):
+		return fmt.Sprintf("somebody answered for the peer that it refuses: %v", refused)
+	}
+	return err.Error()
+}
+
+func (h *Host) saMoved(now time.Time, a ikev2.SAMoved) {
+	s := h.sessions[a.SA]
+	if s == nil {
+		return
+	}
+	s.remote = a.Remote
+	for _, pair := range h.sas.Owned(uint64(a.SA)) {
+		h.moveSA(flow.PairID(pair.ID), a.Remote)
+	}
+}
+
+func (h *Host) notice(now time.Time, a ikev2.Notice) {
+	r := Report{Kind: IKENotice, Level: Debug, Remote: a.Remote.Addr(), Text: a.Text, Reason: a.Reason.String()}
+	h.report(now, r)
+}

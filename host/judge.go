@@ -1,0 +1,153 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// The three questions of ikev2, and who answers them.
+
+var errStopping = errors.New("host: stopping")
+
+// findCredential searches the PAD for what the peer asserts (BTNS-CORE-06). Nothing is verified yet.
+func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
+	s := h.sessionOf(now, q.SA, q.Local, q.Remote)
+	entry, err := h.policy.FindPAD(policy.Asserted{ID: q.ID, Method: policy.Method(q.Method), Key: q.Key, Addr: q.Remote.Addr()})
+	if err == nil && h.stopping {
+		err = errStopping
+	}
+	if c := s.configured(); err == nil && c != nil && entry.Name != c.Name {
+		err = fmt.Errorf("host: %v answered as %q", q.Remote.Addr(), entry.Name)
+	}
+	if err != nil {
+		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Key.Fingerprint(), Text: err.Error(), Reason: "pad"})
+		h.ike(now, ikev2.Credential{SA: q.SA, Refuse: err})
+		return
+	}
+	s.pad, s.named = entry, entry.Kind == policy.ByID || entry.Kind == policy.ByKey
+	answer := ikev2.Credential{SA: q.SA, Local: h.self()}
+	if p := h.configuredFor(entry.Name); p != nil {
+		answer.Local = p.Self
+	}
+	switch {
+	case q.Method == ikev2.Null:
+		answer.Remote = ikev2.Remote{AnyNull: true}
+	case q.Method == ikev2.SharedKey:
+		answer.Remote = ikev2.Remote{PSK: entry.PSK, ID: entry.ID}
+	case len(entry.Keys) > 0 && q.Key.IsZero():
+		answer.Remote = ikev2.Remote{Keys: entry.Keys}
+	default: // FindPAD has held the key against the entry
+		answer.Remote = ikev2.Remote{Keys: []identity.PublicKey{q.Key}}
+	}
+	h.ike(now, answer)
+}
+
+func (h *Host) configuredFor(name string) *Peer {
+	for _, p := range h.named {
+		if p.cfg.Name == name {
+			return p.cfg
+		}
+	}
+	return nil
+}
+
+func (s *session) configured() *Peer {
+	if s.peer == nil {
+		return nil
+	}
+	return s.peer.cfg
+}
+
+// peerOf returns the peer that an IKE SA which the other side began belongs to.
+func (h *Host) peerOf(now time.Time, s *session) *peer {
+	if s.pad != nil {
+		for _, p := range h.named {
+			if p.cfg.Name == s.pad.Name {
+				return p
+			}
+		}
+	}
+	return h.peerAt(now, s.remote.Addr())
+}
+
+// judgePeer answers whether a peer whose AUTH has verified may be here: the PAD has said yes, trust compares its key
+// with the record of its address.
+func (h *Host) judgePeer(now time.Time, q ikev2.JudgePeer) {
+	s := h.sessionOf(now, q.SA, q.Local, q.Remote)
+	s.initiator, s.nat = q.Initiator, q.NAT
+	v := h.judgeKey(now, s, q.Peer, s.named)
+	s.assurance = v.Assurance
+	if v.Refuse != nil {
+		h.tellRefusal(now, s, q.Peer, v.Refuse)
+	}
+	h.ike(now, ikev2.PeerJudged{SA: q.SA, Refuse: v.Refuse})
+}
+
+// judgeChild answers which selectors a child may have (BTNS-CORE-13: for every child and rekey, in both roles).
+func (h *Host) judgeChild(now time.Time, q ikev2.JudgeChild) {
+	answer := ikev2.ChildJudged{SA: q.SA, Child: q.Child}
+	answer.Refuse = h.fillChild(&answer, q)
+	if answer.Refuse != nil && q.Stage != ikev2.Propose {
+		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.RemoteAddr, Key: q.Peer.Key.Fingerprint(), Text: answer.Refuse.Error(), Reason: "child"})
+	}
+	h.ike(now, answer)
+}
+
+func (h *Host) fillChild(answer *ikev2.ChildJudged, q ikev2.JudgeChild) error {
+	s := h.sessions[q.SA]
+	if s == nil || s.pad == nil {
+		return errors.New("host: a child of an unknown IKE SA")
+	}
+	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: q.LocalAddr, RemoteAddr: q.RemoteAddr}
+	grant, err := h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, h.heldByOthers(s))
+	if err != nil {
+		return err
+	}
+	answer.Local, answer.Remote, answer.Mode = grant.Local, grant.Remote, grant.Mode
+	answer.Offer, answer.KE, answer.Lifetime = grant.Entry.Offer, grant.Entry.KE, grant.Entry.Lifetime
+	if q.Stage == ikev2.Answered {
+		return nil
+	}
+	answer.SPI, err = h.sas.Reserve(h.rand)
+	return err
+}
+
+// heldByOthers is what live SAs of named peers carry: unnamed ones cannot have it (core.md §4).
+func (h *Host) heldByOthers(s *session) selector.Set {
+	if s.named {
+		return nil
+	}
+	var held selector.Set
+	for _, p := range h.named {
+		for _, o := range p.sessions {
+			for _, pair := range h.sas.Owned(uint64(o.handle)) {
+				held = append(held, pair.Remote...)
+			}
+		}
+	}
+	return held
+}
+
+// policyRequires reports whether the SPD lets nothing but protected traffic go to an address.
+func (h *Host) policyRequires(addr netip.Addr) bool {
+	d := h.policy.Outbound(flowTo(netip.Addr{}, addr))
+	return d.Action == policy.Protect && d.Fallback == policy.Require
+}
+
+// flowTo is traffic of any kind to an address. An unknown own address is taken as the unspecified one.
+func flowTo(local, remote netip.Addr) selector.Flow {
+	if !local.IsValid() {
+		local = netip.IPv6Unspecified()
+		if remote.Is4() {
+			local = netip.IPv4Unspecified()
+		}
+	}
+	return selector.Flow{Local: local, Remote: remote}
+}

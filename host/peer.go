@@ -1,0 +1,161 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
+)
+
+// peer is what the host knows of the traffic with one address, or with one configured peer.
+type peer struct {
+	addr  netip.Addr
+	local netip.Addr // invalid until known
+	cfg   *Peer      // nil: found by itself
+
+	state PeerState
+	since time.Time
+	why   string
+	hint  string
+
+	prefixes  []netip.Prefix // whose disposition follows state
+	installed flow.State     // of prefixes, as the plane has it
+
+	sessions []*session   // IKE SAs that are up, oldest first
+	attempt  ikev2.Handle // an IKE SA that we are making; 0: none
+	asking   bool         // FindSource is out
+	fails    int          // attempts in a row that came to nothing
+	retryAt  time.Time    // not before, when fails > 0
+}
+
+// session is one IKE SA, from the first question about it.
+type session struct {
+	handle    ikev2.Handle
+	peer      *peer // nil until it is up, unless we began it
+	remote    netip.AddrPort
+	local     netip.AddrPort
+	began     time.Time
+	up        bool
+	initiator bool
+	who       ikev2.Peer
+	nat       ikev2.NAT
+	btns      bool
+	suite     string
+	nonce     []byte // settles twins
+	proven    time.Time
+	leaving   bool // the peer said that it stops
+
+	pad       *policy.PADEntry // that took it in
+	named     bool             // that entry names the key, or authenticated the identity
+	assurance identity.Assurance
+	recorded  bool // trust has been told that traffic went both ways
+
+	lastIn, lastOut uint64 // packets at the last reading
+}
+
+// required reports whether traffic with p may never go in clear.
+func (h *Host) required(now time.Time, p *peer) bool {
+	return p.cfg != nil || h.sticky(now, p.addr) || h.policyRequires(p.addr)
+}
+
+// peerAt returns the peer of an address, making it if need be.
+func (h *Host) peerAt(now time.Time, addr netip.Addr) *peer {
+	if p := h.peers[addr]; p != nil {
+		return p
+	}
+	p := &peer{addr: addr, state: StateClear, since: now, prefixes: []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}}
+	h.peers[addr] = p
+	return p
+}
+
+// forgetIdle drops the peer record of an address about which there is nothing to remember here.
+func (h *Host) forgetIdle(now time.Time, p *peer) {
+	if p.cfg == nil && p.state == StateClear && p.attempt == 0 && len(p.sessions) == 0 && !p.asking && !h.sticky(now, p.addr) {
+		delete(h.peers, p.addr)
+	}
+}
+
+// enter changes the state of p and what the plane does with its prefixes.
+func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
+	if p.state != s {
+		p.state, p.since = s, now
+	}
+	p.why, p.hint = why, hint
+	switch s {
+	case StateClear, StateProbing:
+		h.dispose(p, flow.Clear)
+	case StateNegotiating, StateOutage:
+		h.dispose(p, flow.Hold)
+	case StateRefused:
+		if h.required(now, p) {
+			h.dispose(p, flow.Hold) // a packet asks again, after the pause
+		} else {
+			h.dispose(p, flow.Clear)
+		}
+	case StateProtected:
+		switch {
+		case h.acceptsClear(now, p):
+			h.dispose(p, flow.Upgrade)
+		default:
+			h.dispose(p, flow.Protect)
+		}
+	}
+}
+
+// acceptsClear reports whether clear packets from p still come in although p is protected: for the packets under way when
+// an unknown peer becomes protected, and from an address that a NAT shares among hosts of which one is p.
+func (h *Host) acceptsClear(now time.Time, p *peer) bool {
+	if p.cfg != nil || h.sticky(now, p.addr) || h.policyRequires(p.addr) {
+		return false
+	}
+	for _, s := range p.sessions {
+		if s.nat.Peer {
+			return true
+		}
+	}
+	for _, pair := range h.sas.With(p.addr) {
+		if pair.Carried {
+			return false
+		}
+	}
+	return p.installed == flow.Clear || p.installed == flow.Upgrade
+}
+
+func (h *Host) dispose(p *peer, s flow.State) {
+	if p.installed == s {
+		return
+	}
+	p.installed = s
+	for _, prefix := range p.prefixes {
+		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
+	}
+}
+
+// insideLocal is the source address that packets to p's prefixes should have; invalid lets the system choose.
+func (h *Host) insideLocal(p *peer) netip.Addr {
+	if p.cfg == nil || !p.cfg.tunnel() {
+		return p.local
+	}
+	return netip.Addr{}
+}
+
+// session returns the newest IKE SA of p that is up, or nil.
+func (p *peer) session() *session {
+	if len(p.sessions) == 0 {
+		return nil
+	}
+	return p.sessions[len(p.sessions)-1]
+}
+
+func (p *peer) drop(s *session) {
+	for i, o := range p.sessions {
+		if o == s {
+			p.sessions = append(p.sessions[:i:i], p.sessions[i+1:]...)
+			return
+		}
+	}
+}

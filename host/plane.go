@@ -1,0 +1,170 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/ikev2"
+)
+
+const (
+	countersEvery = 10 * time.Second // liveness by traffic (RFC 7296 §2.4)
+	countersSoon  = time.Second      // while a record waits for traffic both ways
+)
+
+func (h *Host) fromPlane(now time.Time, ev dataplane.Event) {
+	switch ev := ev.(type) {
+	case dataplane.Datagram:
+		h.ike(now, ikev2.Datagram{Local: ev.Local, Remote: ev.Remote, Data: ev.Data})
+	case dataplane.Acquire:
+		h.acquire(now, ev)
+	case dataplane.Carried:
+		h.carried(now, ev.ID)
+	case dataplane.Spent:
+		h.spent(now, ev)
+	case dataplane.Moved:
+		if pair := h.sas.Get(uint64(ev.ID)); pair != nil {
+			h.ike(now, ikev2.Moved{SA: ikev2.Handle(pair.Owner), Remote: ev.Remote})
+		}
+	case dataplane.UnknownSPI:
+		h.unknownSPI(now, ev)
+	case dataplane.Dropped:
+		h.dropped(now, ev)
+	case dataplane.AddressChanged:
+		h.addressChanged(now)
+	}
+}
+
+// carried is told of the first authentic packet on a pair: the peer has it and uses it.
+func (h *Host) carried(now time.Time, id flow.PairID) {
+	pair := h.sas.Get(uint64(id))
+	if pair == nil {
+		return
+	}
+	pair.Carried = true
+	h.ike(now, ikev2.ChildCarried{Child: ikev2.ChildID(id)})
+	s := h.sessions[ikev2.Handle(pair.Owner)]
+	if s == nil || s.peer == nil {
+		return
+	}
+	s.proven = now
+	if p := s.peer; p.state == StateProtected && p.installed == flow.Upgrade && !h.acceptsClear(now, p) {
+		h.dispose(p, flow.Protect)
+	}
+	h.settleTwins(now, s.peer)
+	if !s.recorded {
+		h.out = append(h.out, ReadCounters{})
+	}
+}
+
+func (h *Host) spent(now time.Time, ev dataplane.Spent) {
+	pair := h.sas.Get(uint64(ev.ID))
+	if pair == nil {
+		return
+	}
+	if ev.Hard {
+		h.ike(now, ikev2.DeleteChild{Child: ikev2.ChildID(ev.ID)})
+		return
+	}
+	h.ike(now, ikev2.RekeyChild{Child: ikev2.ChildID(ev.ID)})
+}
+
+// unknownSPI: ESP from a recorded peer under an SA that this host does not have says that this host has lost its state.
+// It makes new ones; the unauthenticated packet brings about nothing that an ordinary packet would not (RFC 7296 §2.21.4).
+func (h *Host) unknownSPI(now time.Time, ev dataplane.UnknownSPI) {
+	h.drops[flow.UnknownSPI]++
+	addr := ev.Remote.Addr()
+	p := h.peers[addr]
+	known := len(h.book.Lookup(now, addr, h.cfg.Network)) > 0
+	switch {
+	case p == nil && known:
+		p = h.peerAt(now, addr)
+	case p == nil, len(p.sessions) > 0, !known && !h.required(now, p):
+		return
+	}
+	if !p.local.IsValid() {
+		p.local = ev.Local.Addr()
+	}
+	h.attempt(now, p, nil)
+}
+
+func (h *Host) dropped(now time.Time, ev dataplane.Dropped) {
+	if int(ev.Reason) < len(h.drops) {
+		h.drops[ev.Reason] += ev.Count
+	}
+	h.report(now, Report{Kind: PacketsDropped, Level: Debug, Remote: ev.Remote, Reason: ev.Reason.String(),
+		Text: plural(ev.Count, "packet") + " dropped: " + ev.Reason.String()})
+}
+
+// addressChanged ends SAs that are bound to an address that this host no longer has; the next packets make new ones.
+func (h *Host) addressChanged(now time.Time) {
+	for _, p := range h.sortedPeers() {
+		if len(p.sessions) == 0 && p.attempt == 0 {
+			if p.cfg == nil || !p.cfg.Local.IsValid() {
+				p.local = netip.Addr{}
+			}
+			continue
+		}
+		h.askSource(p)
+	}
+}
+
+func (h *Host) watchCounters(now time.Time) {
+	if h.reading {
+		return
+	}
+	after := countersEvery
+	for _, s := range h.sessions {
+		if s.up && !s.recorded && !s.who.Key.IsZero() {
+			after = countersSoon
+			break
+		}
+	}
+	h.reading = true
+	h.alarms.add(now.Add(after), readCounters, netip.Addr{}, 0)
+}
+
+// countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways.
+func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
+	sums := make(map[ikev2.Handle]*[2]uint64)
+	for _, c := range list {
+		pair := h.sas.Get(uint64(c.ID))
+		if pair == nil {
+			continue
+		}
+		h.counters[c.ID] = c
+		sum := sums[ikev2.Handle(pair.Owner)]
+		if sum == nil {
+			sum = new([2]uint64)
+			sums[ikev2.Handle(pair.Owner)] = sum
+		}
+		sum[0] += c.PacketsIn
+		sum[1] += c.PacketsOut
+	}
+	for _, s := range h.sortedSessions() {
+		sum := sums[s.handle]
+		if sum == nil || !s.up {
+			continue
+		}
+		h.judgeTraffic(now, s, sum[0], sum[1])
+	}
+	if h.sas.Len() > 0 {
+		h.watchCounters(now)
+	}
+}
+
+func (h *Host) judgeTraffic(now time.Time, s *session, in, out uint64) {
+	switch {
+	case in > s.lastIn:
+		h.ike(now, ikev2.Alive{SA: s.handle})
+	case out > s.lastOut && now.Sub(s.began) > countersEvery:
+		h.ike(now, ikev2.CheckAlive{SA: s.handle})
+	}
+	s.lastIn, s.lastOut = in, out
+	if !s.recorded && in > 0 && out > 0 {
+		s.recorded = true
+		h.record(now, s)
+	}
+}

@@ -1,0 +1,72 @@
+package host
+
+import (
+	"container/heap"
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane/flow"
+)
+
+// alarm is something to look at later. Entries are never removed early: whoever is woken checks whether it still matters.
+type alarm struct {
+	at   time.Time
+	seq  uint64 // ties keep their order, so that a seed has one trace
+	what alarmKind
+	peer netip.Addr
+	pair flow.PairID
+}
+
+type alarmKind uint8
+
+const (
+	endUpgrade   alarmKind = iota + 1 // clear packets are no longer accepted from peer
+	dropLingered                      // pair has outlived its last packets in flight
+	tryAgain                          // peer may be tried again
+	checkTwins                        // peer has two IKE SAs that are still not settled
+	readCounters                      // liveness, and records that wait for traffic both ways
+	stopNow                           // enough waited for answers to our farewells
+)
+
+type alarms struct {
+	heap alarmHeap
+	seq  uint64
+}
+
+func (a *alarms) add(at time.Time, what alarmKind, peer netip.Addr, pair flow.PairID) {
+	a.seq++
+	heap.Push(&a.heap, alarm{at, a.seq, what, peer, pair})
+}
+
+// next returns the first alarm that is due at now.
+func (a *alarms) next(now time.Time) (alarm, bool) {
+	if len(a.heap) == 0 || a.heap[0].at.After(now) {
+		return alarm{}, false
+	}
+	return heap.Pop(&a.heap).(alarm), true
+}
+
+func (a *alarms) deadline() (time.Time, bool) {
+	if len(a.heap) == 0 {
+		return time.Time{}, false
+	}
+	return a.heap[0].at, true
+}
+
+type alarmHeap []alarm
+
+func (h alarmHeap) Len() int { return len(h) }
+func (h alarmHeap) Less(i, j int) bool {
+	if !h[i].at.Equal(h[j].at) {
+		return h[i].at.Before(h[j].at)
+	}
+	return h[i].seq < h[j].seq
+}
+func (h alarmHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *alarmHeap) Push(x any)   { *h = append(*h, x.(alarm)) }
+func (h *alarmHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
