@@ -73,25 +73,10 @@ func explanationOf(x host.Explanation) Explanation {
 	return Explanation{Addr: addrOf(x.Addr), Port: x.Port, Entry: x.Entry, State: string(x.State), Story: x.Story, Hint: x.Hint}
 }
 
-func waitedOf(x host.Explanation, peers []host.PeerView) Waited {
-	w := Waited{Addr: addrOf(x.Addr), State: string(x.State), Protected: x.State == host.StateProtected, Hint: x.Hint}
-	if n := len(x.Story); n > 0 {
-		w.Why = x.Story[n-1]
-	}
-	for _, p := range peers {
-		if p.Addr != x.Addr {
-			continue
-		}
-		w.Name = nameOf(p.Key)
-		if w.Protected {
-			w.Assurance = p.Assurance.String()
-		}
-		if p.Why != "" {
-			w.Why = p.Why
-		}
-		if p.Hint != "" {
-			w.Hint = p.Hint
-		}
+func waitedOf(addr netip.Addr, v host.PeerView) Waited {
+	w := Waited{Addr: addrOf(addr), State: string(v.State), Protected: v.State == host.StateProtected, Name: nameOf(v.Key), Why: v.Why, Hint: v.Hint}
+	if w.Protected {
+		w.Assurance = v.Assurance.String()
 	}
 	return w
 }

@@ -142,13 +142,8 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	x, err := s.daemon.Wait(ctx, addr)
-	if err != nil {
-		answer(w, nil, err)
-		return
-	}
-	views, err := s.daemon.Peers(r.Context())
-	answer(w, waitedOf(x, views), err)
+	v, err := s.daemon.Wait(ctx, addr)
+	answer(w, waitedOf(addr, v), err)
 }
 
 func (s *Server) down(w http.ResponseWriter, r *http.Request) {

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/tun"
 	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/trust/boltstore"
 )
 
@@ -29,6 +32,8 @@ type Options struct {
 	Plane string      // "auto" or "tun"
 	Host  host.Config // Signer, Records, Encap and Network are filled in here
 	Log   *slog.Logger
+	// Certified are the names of configured peers that are sent a self-signed certificate of our key for them.
+	Certified []string
 }
 
 // Open takes the host's key and records from the state directory, making the key on the first start, opens the plane
@@ -52,6 +57,9 @@ func Open(o Options) (*Engine, error) {
 		o.Log.Info("own key made", slog.String("name", key.Public.Fingerprint().String()))
 	}
 	o.Host.Signer, o.Host.Encap, o.Host.Network = key, true, network("/proc/net/route")
+	if err := lendKey(o.Host.Peers, key, o.Certified); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	h, err := host.New(o.Host, rand.Reader)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -91,4 +99,27 @@ func ownKey(store *boltstore.Store) (key identity.Signer, fresh bool, err error)
 		return key, false, fmt.Errorf("engine: making a key: %w", err)
 	}
 	return key, true, store.AddKey(keyName, key)
+}
+
+// lendKey gives the host's key to the configured peers that have no other for us, and certificates to those that want
+// one.
+func lendKey(peers []host.Peer, key identity.Signer, certified []string) error {
+	for i := range peers {
+		p := &peers[i]
+		if p.Self.Method != ikev2.Signature {
+			continue
+		}
+		if p.Self.Key.Public.IsZero() {
+			p.Self.Key = key
+		}
+		if p.Self.Certificate != nil || !slices.Contains(certified, p.Name) {
+			continue
+		}
+		der, err := identity.SelfSigned(p.Self.Key, time.Now(), rand.Reader, p.Self.ID)
+		if err != nil {
+			return fmt.Errorf("engine: certificate for peer %q: %w", p.Name, err)
+		}
+		p.Self.Certificate = der
+	}
+	return nil
 }

@@ -32,10 +32,10 @@ func TestWait(t *testing.T) {
 		connects      int
 	}{
 		"there already":             {host.StateProtected, host.StateProtected, host.StateProtected, 0, 0},
-		"becomes protected":         {host.StateProbing, host.StateProtected, host.StateProtected, 2500 * time.Millisecond, 3},
-		"is refused":                {host.StateNegotiating, host.StateRefused, host.StateRefused, 2500 * time.Millisecond, 3},
-		"never":                     {host.StateClear, host.StateClear, host.StateClear, 9500 * time.Millisecond, 10},
-		"an old refusal may change": {host.StateRefused, host.StateProtected, host.StateProtected, 2500 * time.Millisecond, 3},
+		"becomes protected":         {host.StateProbing, host.StateProtected, host.StateProtected, 2500 * time.Millisecond, 2},
+		"is refused":                {host.StateNegotiating, host.StateRefused, host.StateRefused, 2500 * time.Millisecond, 2},
+		"never":                     {host.StateClear, host.StateClear, host.StateClear, 9500 * time.Millisecond, 4},
+		"an old refusal may change": {host.StateRefused, host.StateProtected, host.StateProtected, 2500 * time.Millisecond, 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

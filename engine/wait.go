@@ -13,38 +13,50 @@ import (
 type waiter struct {
 	addr  netip.Addr
 	since time.Time
-	done  chan host.Explanation // takes one
+	done  chan host.PeerView // takes one
+	// last is what came of the last attempt, while another is under way.
+	last host.PeerView
 }
 
-// again is how often Wait asks anew, as an application that sends again would.
-const again = time.Second
+// Wait asks anew as an application that sends again would: soon, and then ever more seldom.
+const (
+	firstAgain = time.Second
+	maxAgain   = 8 * time.Second
+)
 
 // Wait asks for protection towards addr, and returns what became of it: at once when there is protection, or a refusal
 // that is newer than the call; else when ctx ends.
-func (e *Engine) Wait(ctx context.Context, addr netip.Addr) (host.Explanation, error) {
-	w := &waiter{addr: addr, done: make(chan host.Explanation, 1)}
+func (e *Engine) Wait(ctx context.Context, addr netip.Addr) (host.PeerView, error) {
+	w := &waiter{addr: addr, done: make(chan host.PeerView, 1)}
 	if err := e.ask(ctx, func(now time.Time) {
 		w.since = now
 		e.loop.waiters = append(e.loop.waiters, w)
 		e.connect(now, w)
 	}); err != nil {
-		return host.Explanation{}, err
+		return host.PeerView{}, err
 	}
-	ticks := time.NewTicker(again)
-	defer ticks.Stop()
+	pause := firstAgain
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	for {
 		select {
-		case x := <-w.done:
-			return x, nil
+		case v := <-w.done:
+			return v, nil
 		case <-e.done:
-			return host.Explanation{}, ErrStopped
-		case <-ticks.C:
+			return host.PeerView{}, ErrStopped
+		case <-timer.C:
+			pause = min(2*pause, maxAgain)
+			timer.Reset(pause)
 			e.inbox.put(item{call: func() { e.connect(time.Now(), w) }}, maxRepeated)
 		case <-ctx.Done():
 			// The answer is what is known now, so the question outlives its context.
-			return query(context.WithoutCancel(ctx), e, func(now time.Time) host.Explanation {
+			return query(context.WithoutCancel(ctx), e, func(now time.Time) host.PeerView {
 				e.loop.waiters = slices.DeleteFunc(e.loop.waiters, func(o *waiter) bool { return o == w })
-				return e.host.Explain(now, addr, 0)
+				v := e.view(now, addr)
+				if trying(v.State) && w.last.State != "" {
+					return w.last
+				}
+				return v
 			})
 		}
 	}
@@ -57,6 +69,11 @@ func (e *Engine) connect(now time.Time, w *waiter) {
 	e.checkWaiters()
 }
 
+// trying reports whether the outcome is still open.
+func trying(s host.PeerState) bool {
+	return s == host.StateProbing || s == host.StateNegotiating
+}
+
 // checkWaiters answers those whose wait is over.
 func (e *Engine) checkWaiters() {
 	if len(e.loop.waiters) == 0 {
@@ -64,20 +81,30 @@ func (e *Engine) checkWaiters() {
 	}
 	now := time.Now()
 	e.loop.waiters = slices.DeleteFunc(e.loop.waiters, func(w *waiter) bool {
-		x := e.host.Explain(now, w.addr, 0)
-		if x.State != host.StateProtected && (x.State != host.StateRefused || !e.refusedSince(now, w)) {
+		if trying(e.host.Explain(now, w.addr, 0).State) {
 			return false
 		}
-		w.done <- x
-		return true
+		v := e.view(now, w.addr)
+		if v.State == host.StateProtected || v.State == host.StateRefused && !v.Since.Before(w.since) {
+			w.done <- v
+			return true
+		}
+		w.last = v
+		return false
 	})
 }
 
-func (e *Engine) refusedSince(now time.Time, w *waiter) bool {
+// view is the peer that packets to addr belong to. A configured one may have another address of its own.
+func (e *Engine) view(now time.Time, addr netip.Addr) host.PeerView {
+	x := e.host.Explain(now, addr, 0)
 	for _, p := range e.host.Peers(now) {
-		if p.Addr == w.addr {
-			return p.State == host.StateRefused && !p.Since.Before(w.since)
+		if p.Addr == addr {
+			return p
 		}
 	}
-	return false
+	v := host.PeerView{Addr: addr, State: x.State, Hint: x.Hint}
+	if n := len(x.Story); n > 0 {
+		v.Why = x.Story[n-1]
+	}
+	return v
 }

@@ -85,7 +85,7 @@ func showConfig(w io.Writer, c *config.Config) error {
 	fmt.Fprintln(w, "\npolicy, the first that fits counts:")
 	for i := range c.Policy.SPD() {
 		e := &c.Policy.SPD()[i]
-		fmt.Fprintf(w, "  %d. %s: %v\n", i+1, e.Name, policy.Decision{Entry: e})
+		fmt.Fprintf(w, "  %d. %s\n", i+1, entryText(e))
 	}
 	fmt.Fprintln(w, "\nwho may be a peer, the first that fits counts:")
 	for i := range c.Policy.PAD() {
@@ -103,6 +103,19 @@ func showConfig(w io.Writer, c *config.Config) error {
 func or(text, fallback string) string {
 	if text == "" {
 		return fallback
+	}
+	return text
+}
+
+// entryText is an entry of the SPD in words.
+func entryText(e *policy.Entry) string {
+	text := fmt.Sprintf("%s: %v", e.Name, e.Action)
+	if e.Action == policy.Protect {
+		text += fmt.Sprintf(", %v; fallback %v, waiting packets %v; btns_ok %v, null_ok %v", e.Mode, e.Fallback, e.Waiting, e.BtnsOK, e.NullOK)
+	}
+	text += fmt.Sprintf("\n       %v <-> %v", e.Local, e.Remote)
+	if e.Source != "" {
+		text += " (" + e.Source + ")"
 	}
 	return text
 }

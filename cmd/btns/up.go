@@ -71,7 +71,13 @@ func up(cmd *cobra.Command, f upFlags) error {
 		}
 		return err
 	}
-	e, err := engine.Open(engine.Options{State: f.state, Plane: f.plane, Host: settings.Host(), Log: log})
+	o := engine.Options{State: f.state, Plane: f.plane, Host: settings.Host(), Log: log}
+	for i := range settings.Peers {
+		if settings.Peers[i].Auth == config.SelfSigned {
+			o.Certified = append(o.Certified, settings.Peers[i].Name)
+		}
+	}
+	e, err := engine.Open(o)
 	if err != nil {
 		return errors.Join(upError(cmd, err), listener.Close())
 	}
