@@ -66,19 +66,10 @@ const (
 
 // Peer is one [[peer]]. What it must show, and which selectors it may ask for, stands in the PAD entry of its name.
 type Peer struct {
-	Name      string
-	Local     netip.Addr // invalid: the system chooses
-	Remote    netip.Addr
-	Auth      Auth
-	LocalID   identity.ID
-	RemoteID  identity.ID // zero: whatever the peer says
-	Key       identity.Signer
-	OwnKey    bool // Key is the peer's own; false: the host's key is used
-	SendKey   bool // CERT payload with the raw key
-	Cert      []byte
-	Keys      []identity.PublicKey
-	Prints    []identity.Fingerprint
-	Secret    Secret
+	Name   string
+	Local  netip.Addr // invalid: the system chooses
+	Remote netip.Addr
+	Credentials
 	Mode      protect.Mode
 	InsideL   []netip.Prefix // tunnel mode: what is protected on our side
 	InsideR   []netip.Prefix // and on the peer's
@@ -90,6 +81,20 @@ type Peer struct {
 	Lifetime  protect.Lifetime
 	IKELife   protect.Lifetime // zero: the defaults
 	Liveness  time.Duration    // zero: the default
+}
+
+// Credentials are what a peer and this host show each other.
+type Credentials struct {
+	Auth     Auth
+	LocalID  identity.ID
+	RemoteID identity.ID // zero: whatever the peer says
+	Key      identity.Signer
+	OwnKey   bool   // Key is for this peer; false: the host's key is used
+	SendKey  bool   // CERT payload with the raw key
+	Cert     []byte // to send; nil with SelfSigned: one is made
+	Keys     []identity.PublicKey
+	Prints   []identity.Fingerprint
+	Secret   Secret
 }
 
 // Secret is a shared secret. It never prints.

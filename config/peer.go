@@ -16,10 +16,11 @@ import (
 // peer reads one [[peer]] and adds its PAD and SPD entries.
 func (r *reader) peer(key string, f *filePeer) Peer {
 	p := Peer{
-		Name:      f.Name,
-		Auth:      oneOf(r, key+".auth", f.Auth, 0, map[string]Auth{"rawkey": RawKey, "selfsigned": SelfSigned, "psk": PSK, "null": Null}),
-		LocalID:   r.id(key+".local_id", f.LocalID),
-		RemoteID:  r.id(key+".id", f.ID),
+		Name: f.Name,
+		Credentials: Credentials{
+			Auth:    oneOf(r, key+".auth", f.Auth, 0, map[string]Auth{"rawkey": RawKey, "selfsigned": SelfSigned, "psk": PSK, "null": Null}),
+			LocalID: r.id(key+".local_id", f.LocalID), RemoteID: r.id(key+".id", f.ID),
+		},
 		Childless: f.Childless,
 		Start:     oneOf(r, key+".start", f.Start, OnDemand, map[string]Start{"on-demand": OnDemand, "up": Up, "listen": Listen}),
 		IKE:       r.ike(key+".ike", f.IKE),

@@ -81,7 +81,7 @@ func (b *Book) makeRoom() ([]Change, error) {
 	slices.SortFunc(weak, func(x, y *Record) int {
 		return cmp.Or(x.LastSeen.Compare(y.LastSeen), compare(x, y))
 	})
-	return b.removeAll(weak[:min(len(weak), b.size-b.cfg.Max+1+b.cfg.Max/64)], nil), nil
+	return b.removeAll(weak[:min(len(weak), b.size-b.cfg.Max+1+b.cfg.Max/16)], nil), nil
 }
 
 // Refused is a key that was turned away. It never counts as seen (BTNS-TRUST-32).

@@ -216,10 +216,13 @@ func (b *Book) remove(r *Record) {
 }
 
 func cut[K comparable](m map[K][]*Record, k K, r *Record) {
-	rest := slices.DeleteFunc(slices.Clone(m[k]), func(o *Record) bool { return o == r })
-	if len(rest) == 0 {
+	rs := m[k]
+	if i := slices.Index(rs, r); i >= 0 {
+		rs = slices.Delete(rs, i, i+1)
+	}
+	if len(rs) == 0 {
 		delete(m, k)
 		return
 	}
-	m[k] = rest
+	m[k] = rs
 }

@@ -285,9 +285,13 @@ func TestFlood(t *testing.T) {
 	s.apply(carry(t, b, Query{Addr: host, Key: k}))
 	s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
 	s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
+	var strangers []identity.PublicKey
+	for n := range 64 {
+		strangers = append(strangers, key(t, byte(100+n)))
+	}
 	for i := range 100_000 {
 		a := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
-		ch, err := b.Carried(t0.Add(time.Duration(i)), Query{Addr: a, Key: k, Inbound: true})
+		ch, err := b.Carried(t0.Add(time.Duration(i)), Query{Addr: a, Key: strangers[i%64], Inbound: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,8 +309,9 @@ func TestFlood(t *testing.T) {
 	if _, err := full.Carried(t0, Query{Addr: home, Key: k}); !errors.Is(err, ErrFull) || full.Len() != 1 {
 		t.Fatalf("%v", err)
 	}
+	other := key(t, 2)
 	for i := range 5000 {
-		b.Judge(t0, Query{Addr: netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}), Key: key(t, 2)})
+		b.Judge(t0, Query{Addr: netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}), Key: other})
 	}
 	if len(b.refusals.at) > maxRefusedPlaces || len(b.refusals.at) != len(b.refusals.order) {
 		t.Fatalf("%d places of refusals", len(b.refusals.at))
