@@ -51,6 +51,7 @@ type makeChild struct {
 	tries    int // TEMPORARY_FAILURE in a row
 	crossed  *crossing
 	answer   *childAnswer
+	dead     []uint32 // SPIs unknown to us that the peer deleted meanwhile: one may be in the answer under way
 	waits    Stage // for which verdict of the judge
 }
 
@@ -206,8 +207,10 @@ func (t *makeChild) refused(e *Endpoint, s *sa, m *message, x wire.NotifyType) {
 		if slices.Contains(n.children, t.old) {
 			e.childDown(n, t.old, false, nil)
 		}
+		// The delete is for a peer whose own request made the old child and that has not had our answer yet.
+		gone := &deleteChild{spi: t.old.spiIn}
 		t.old, t.ke, t.private = nil, suite.NoKE, nil
-		n.queue = append([]task{t}, n.queue...) // the same selectors as a new child
+		n.queue = append([]task{gone, t}, n.queue...) // the same selectors as a new child
 		return
 	case wire.InvalidSyntax: // fatal on both sides (RFC 7296 §3.10.1)
 		e.drop(s, &RefusedError{Notify: uint16(x), Authenticated: true})
@@ -301,6 +304,11 @@ func (t *makeChild) childJudged(e *Endpoint, s *sa, v ChildJudged) {
 // install puts the granted child in force, and settles which of two crossing rekeys stays.
 func (t *makeChild) install(e *Endpoint, s *sa) {
 	a, n := t.answer, s.session
+	if slices.Contains(t.dead, a.chosen.spi) {
+		t.fail(e, s, &ProtocolError{What: "the peer deleted the child before its answer came"})
+		e.release(s)
+		return
+	}
 	out, in, err := suite.ChildKeys(s.suite.PRF, s.skd, a.shared, t.ni, a.nr, nil, a.chosen.Suite)
 	suite.Wipe(a.shared)
 	if err != nil {

@@ -75,6 +75,8 @@ func (e *Endpoint) informational(s *sa, m *message) {
 	e.reply(s)
 }
 
+const maxDead = 16
+
 // deletedByPeer removes the children that a D payload names, and returns our halves of them. Of a child that we are
 // deleting ourselves our own delete has spoken (RFC 7296 §1.4.1).
 func (e *Endpoint) deletedByPeer(n *session, d wire.Delete) (spis []uint32) {
@@ -83,6 +85,9 @@ func (e *Endpoint) deletedByPeer(n *session, d wire.Delete) (spis []uint32) {
 	}
 	for _, spi := range d.SPIs {
 		c := n.childByOut(spi)
+		if t, ok := n.current.task().(*makeChild); ok && c == nil && len(t.dead) < maxDead {
+			t.dead = append(t.dead, spi) // the delete has overtaken the answer
+		}
 		if c == nil || c.deleting {
 			continue
 		}
