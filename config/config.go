@@ -86,7 +86,7 @@ type Peer struct {
 // Credentials are what a peer and this host show each other.
 type Credentials struct {
 	Auth     Auth
-	LocalID  identity.ID
+	LocalID  identity.ID // zero: the address that is used
 	RemoteID identity.ID // zero: whatever the peer says
 	Key      identity.Signer
 	OwnKey   bool   // Key is for this peer; false: the host's key is used

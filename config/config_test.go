@@ -147,6 +147,11 @@ func TestFullFile(t *testing.T) {
 			}
 		}
 	}
+	for i, want := range []identity.IDType{identity.IDFQDN, identity.IDDN, 0, 0, identity.IDNull} {
+		if got := c.Peers[i].LocalID.Type; got != want {
+			t.Errorf("peer %d calls us %v", i, got)
+		}
+	}
 	if p := c.Peers[4]; p.Name != "192.0.2.6" || p.Auth != Null {
 		t.Errorf("%+v", p)
 	}

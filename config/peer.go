@@ -50,6 +50,9 @@ func (r *reader) peer(key string, f *filePeer) Peer {
 	}
 	r.inside(key, f, &p)
 	r.credentials(key, f, &p)
+	if p.LocalID.IsZero() {
+		p.LocalID = ownID(&p)
+	}
 	r.entries(key, &p)
 	return p
 }
@@ -106,6 +109,22 @@ func (r *reader) credentials(key string, f *filePeer, p *Peer) {
 			p.RemoteID = identity.AddrID(p.Remote)
 		}
 	}
+}
+
+// ownID is what we call ourselves when nothing is written: the subject of a certificate that we send, the address with a
+// shared secret (zero while only the routes know it), else nothing (BTNS-CORE-42).
+func ownID(p *Peer) identity.ID {
+	switch {
+	case p.Cert != nil:
+		if id, err := identity.SubjectID(p.Cert); err == nil {
+			return id
+		}
+	case p.Auth == PSK && p.Local.IsValid():
+		return identity.AddrID(p.Local)
+	case p.Auth == PSK:
+		return identity.ID{}
+	}
+	return identity.Null()
 }
 
 // peerKeys reads one or several public keys.
