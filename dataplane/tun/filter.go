@@ -43,6 +43,12 @@ const (
 
 var setNames = [...]string{"closed", "closed-net", "open", "open-net"}
 
+// memo is a chain without rules. Its name says that the setting was off before: a plane that is killed cannot restore it.
+const memo = "src-valid-mark-was-off"
+
+// markSetting has the mark count when the way back is looked up (strict rp_filter).
+const markSetting = "net/ipv4/conf/all/src_valid_mark"
+
 func openFilter(c Config, device string) (f *filter, err error) {
 	f = &filter{cfg: c, device: device, in: make(map[netip.Prefix]int)}
 	if f.nft, err = nftables.New(nftables.AsLasting()); err != nil {
@@ -66,10 +72,18 @@ func dropTables(c *nftables.Conn) error {
 	}
 	for _, t := range tables {
 		if t.Name == tableName && (t.Family == nftables.TableFamilyINet || t.Family == nftables.TableFamilyARP) {
+			recall(c, t)
 			c.DelTable(t)
 		}
 	}
 	return c.Flush()
+}
+
+// recall restores the setting that the memo in a table is about.
+func recall(c *nftables.Conn, t *nftables.Table) {
+	if _, err := c.ListChain(t, memo); err == nil {
+		_ = writeSetting(markSetting, "0")
+	}
 }
 
 func (f *filter) build() error {
@@ -89,9 +103,15 @@ func (f *filter) build() error {
 	}
 	f.arrivals()
 	f.departures()
+	if v, err := readSetting(markSetting); err == nil && v == "0" {
+		f.nft.AddChain(&nftables.Chain{Name: memo, Table: f.table})
+	}
 	f.arp = f.nft.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyARP})
 	f.neighbours()
-	return f.nft.Flush()
+	if err := f.nft.Flush(); err != nil {
+		return err
+	}
+	return writeSetting(markSetting, "1")
 }
 
 // set puts a prefix into the set of its state.

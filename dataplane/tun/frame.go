@@ -2,7 +2,10 @@ package tun
 
 import "encoding/binary"
 
-var be = binary.BigEndian
+var (
+	be          = binary.BigEndian
+	nativeOrder = binary.NativeEndian
+)
 
 // IP protocol numbers that the plane treats in a way of their own.
 const (

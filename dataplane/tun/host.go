@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,7 @@ type host struct {
 	link   netlink.Link
 	mtu    int // of the device
 	filter *filter
-	sysctl sysctls
+	redir  *redirector // nil where the kernel has no such programs
 	adding []prefixChange
 	gone   []prefixChange
 	routes map[netip.Prefix]prefixChange
@@ -68,14 +69,13 @@ func openHost(p *Plane) (_ *host, err error) {
 	if err = h.up(); err != nil {
 		return nil, err
 	}
+	if h.redir, err = newRedirector(h); err != nil {
+		p.problems.add("Decrypted packets enter on %s, so filter rules for other interfaces do not see them: %v.", p.name, err)
+	}
 	if err = h.addRules(); err != nil {
 		return nil, err
 	}
 	if h.filter, err = openFilter(h.cfg, p.name); err != nil {
-		return nil, err
-	}
-	// The mark counts when the way back is looked up (strict rp_filter).
-	if err = h.sysctl.set("net/ipv4/conf/all/src_valid_mark", "1"); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -168,6 +168,9 @@ func (h *host) withdraw() {
 		}
 		delete(h.routes, c.prefix)
 		_ = h.nl.RouteDel(h.routeOf(c)) // gone with an address is gone too
+		if h.redir != nil {
+			h.redir.uncover(c.prefix)
+		}
 		h.filter.forget(c.prefix)
 	}
 	h.gone = h.gone[:0]
@@ -206,8 +209,13 @@ func (h *host) installPrefix(c prefixChange) error {
 			return fmt.Errorf("tun: route %v to %s: %w", c.prefix, h.p.name, err)
 		}
 	}
-	h.routes[c.prefix] = c
 	h.filter.set(c.prefix, c.state)
+	if h.redir != nil && (!known || old.local != c.local) {
+		if err := h.redir.cover(c); err != nil {
+			return fmt.Errorf("tun: redirect %v: %w", c.prefix, err)
+		}
+	}
+	h.routes[c.prefix] = c
 	return nil
 }
 
@@ -235,9 +243,10 @@ const routeProtocol = 0xb7
 
 var families = [...]int{unix.AF_INET, unix.AF_INET6}
 
-// rules send packets to the plane's tables: all but the plane's own. A packet out of ESP that is forwarded is looked up
-// again, although it has the mark; that its sender is reached by the real interface was then checked (rp_filter looks up
-// as if from lo).
+// rules send packets to the plane's tables: all but the plane's own. What is forwarded is looked up with its interface,
+// and what came out of ESP has the mark then; that its sender is reached by the real interface was checked as if from lo
+// (rp_filter). Forwarded packets to hosts have nothing to do with this host's SAs, unless they get its address when they
+// leave; then the redirector takes them.
 func (h *host) rules(family int) []*netlink.Rule {
 	mark := h.cfg.outer()
 	var out []*netlink.Rule
@@ -245,6 +254,9 @@ func (h *host) rules(family int) []*netlink.Rule {
 		r := netlink.NewRule()
 		r.Family, r.Table, r.Priority, r.Protocol = family, table, h.cfg.Table, routeProtocol
 		r.IifName, r.Mark, r.Mask, r.Invert = "lo", mark, &mark, true
+		if h.redir != nil && table == h.cfg.Table {
+			r.Mark, r.Invert = 0, false
+		}
 		out = append(out, r)
 	}
 	return out
@@ -267,7 +279,7 @@ func (h *host) addRules() error {
 
 // clean removes rules and routes that a plane left behind.
 func (h *host) clean() error {
-	var failed error
+	failed := detachAll(h.nl)
 	for _, f := range families {
 		rules, err := h.nl.RuleListFiltered(f, &netlink.Rule{Priority: h.cfg.Table}, netlink.RT_FILTER_PRIORITY)
 		if err != nil {
@@ -300,13 +312,15 @@ func (h *host) close() error {
 	if h.nl != nil && !h.cfg.Unrouted {
 		failed = h.clean()
 	}
+	if h.redir != nil {
+		if err := h.redir.close(); err != nil && failed == nil {
+			failed = err
+		}
+	}
 	if h.filter != nil {
 		if err := h.filter.close(); err != nil && failed == nil {
 			failed = err
 		}
-	}
-	if err := h.sysctl.restore(); err != nil && failed == nil {
-		failed = err
 	}
 	if h.nl != nil {
 		h.nl.Close()
@@ -315,4 +329,24 @@ func (h *host) close() error {
 		h.ask.Close()
 	}
 	return failed
+}
+
+// Cleanup removes what a plane with that configuration left on the host that did not come to its end. Nothing of a
+// living plane may be there.
+func Cleanup(c Config) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("tun: netlink: %w", err)
+	}
+	defer nl.Close()
+	h := &host{cfg: c.withDefaults(), nl: nl}
+	err = h.clean()
+	nft, e := nftables.New()
+	if e == nil {
+		e = dropTables(nft)
+	}
+	if e != nil {
+		return errors.Join(err, fmt.Errorf("tun: nftables: %w", e))
+	}
+	return err
 }

@@ -306,3 +306,10 @@ func (n *node) mustPing(addr string) {
 		n.t.Fatal(err)
 	}
 }
+
+var dialer = net.Dialer{Timeout: 1500 * time.Millisecond}
+
+func single(a string) netip.Prefix {
+	x := netip.MustParseAddr(a)
+	return netip.PrefixFrom(x, x.BitLen())
+}
