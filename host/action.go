@@ -40,7 +40,7 @@ type FindSource struct{ Remote netip.Addr }
 // ReadCounters asks for the counters of all pairs.
 type ReadCounters struct{}
 
-// Stopped says that [Stop] is done.
+// Stopped says that [Stop] is done. It may come again.
 type Stopped struct{}
 
 // Report is an event for people and programs: log, `btns watch`. It holds no secret.

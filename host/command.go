@@ -36,11 +36,15 @@ func (h *Host) stop(now time.Time) {
 	for _, s := range h.sortedSessions() {
 		h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: !s.up, Leaving: s.btns})
 	}
-	if len(h.sessions) == 0 {
-		h.out = append(h.out, Stopped{})
-		return
-	}
 	h.alarms.add(now.Add(farewell), stopNow, netip.Addr{}, 0)
+	h.farewellDone()
+}
+
+// farewellDone says that Stop is done as soon as no peer is left to answer.
+func (h *Host) farewellDone() {
+	if h.stopping && len(h.sessions) == 0 {
+		h.out = append(h.out, Stopped{})
+	}
 }
 
 // sortedPeers and sortedSessions give an order that does not depend on the map, so that a seed has one trace.

@@ -133,6 +133,7 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 		return
 	}
 	delete(h.sessions, a.SA)
+	defer h.farewellDone()
 	p := s.peer
 	if p == nil { // a stranger's attempt that came to nothing; judgePeer has told why
 		return
