@@ -18,9 +18,11 @@ var ErrSpec = errors.New("flow: bad SA pair")
 // place, so compare IDs and not pointers. The sealer belongs to one sending goroutine, the opener to one receiving one;
 // counters may be read anywhere.
 type Pair struct {
+	// What every outbound packet needs stands first, together.
+	live *live
+	only netip.Addr // when the selectors are all between this local address and one remote prefix; else invalid
 	Spec
 	host netip.Addr // the only remote address in the selectors, if there is but one
-	live *live
 }
 
 // live is what the packets of a pair change.
@@ -70,7 +72,20 @@ func NewPair(s Spec) (*Pair, error) {
 	if k := keys(s.Remote); len(k) == 1 && k[0].IsSingleIP() {
 		p.host = k[0].Addr()
 	}
+	if l, r := s.Local[0], s.Remote[0]; len(s.Local) == 1 && len(s.Remote) == 1 && l == selector.Host(l.From) && r.Upper() == "" {
+		if _, whole := r.Prefix(); whole {
+			p.only = l.From
+		}
+	}
 	return p, nil
+}
+
+// takes reports whether the selectors have an outbound packet to an address in a prefix of the pair's.
+func (p *Pair) takes(f *selector.Flow) bool {
+	if p.only.IsValid() {
+		return f.Local == p.only
+	}
+	return selector.Match(p.Local, p.Remote, *f)
 }
 
 // Sealer is the outbound half.

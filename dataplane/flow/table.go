@@ -110,7 +110,7 @@ func (t *Table) stated(e *entry) *entry {
 func (t *Table) sender(e *entry, f *selector.Flow) *Pair {
 	for ; e != nil; e = t.above(e) {
 		for _, p := range e.pairs {
-			if selector.Match(p.Local, p.Remote, *f) {
+			if p.takes(f) {
 				return p
 			}
 		}
