@@ -36,7 +36,8 @@ func (p *Pair) Payload(pkt []byte, i *PacketInfo) (payload []byte, next byte, r 
 	return pkt[i.HeaderLen:i.TotalLen], next, NoReason
 }
 
-// Protect turns an outbound IP packet into ESP, from the SPI to the ICV, in the capacity of dst or in a new buffer. The
+// Protect turns an outbound IP packet into ESP, from the SPI to the ICV, in the capacity of dst, which does not overlap pkt, or
+// in a new buffer. The
 // outer addresses and ports are those of Verdict.Pair; TOS and hop limit those of the packet (RFC 6040 §4.1). Nothing is
 // counted. There is no ESP unless the action is Seal.
 func (t *Table) Protect(dst, pkt []byte) ([]byte, Verdict) {
@@ -77,7 +78,7 @@ func (p *Pair) SealPacket(dst, pkt []byte, i *PacketInfo) ([]byte, Reason) {
 }
 
 // Unprotect opens an ESP packet, from the SPI to the ICV, that came from outerRemote to outerLocal, and gives the IP packet
-// to deliver, in the capacity of dst or in a new buffer. The pair is named whenever its SPI was found. Nothing is counted.
+// to deliver, in the capacity of dst, which does not overlap packet, or in a new buffer. The pair is named whenever its SPI was found. Nothing is counted.
 func (t *Table) Unprotect(dst, packet []byte, outerLocal, outerRemote netip.Addr) ([]byte, *Pair, Reason) {
 	if len(packet) < esp.HeaderLen {
 		return nil, nil, Malformed
