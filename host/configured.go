@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/protect"
 	"github.com/btns-ipsec/btns/selector"
@@ -35,6 +36,15 @@ type Peer struct {
 	Lifetime                  protect.Lifetime
 	IKE                       *ikev2.Override // nil: the host's defaults
 	Liveness                  time.Duration   // 0: the host's default
+}
+
+// selfAt is Self with an ID: whoever has not been told one asserts the address that is used.
+func (c *Peer) selfAt(local netip.Addr) ikev2.Local {
+	self := c.Self
+	if self.ID.IsZero() {
+		self.ID = identity.AddrID(local)
+	}
+	return self
 }
 
 func (c *Peer) tunnel() bool { return c.Mode == protect.Tunnel }

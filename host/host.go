@@ -91,6 +91,7 @@ func (h *Host) addConfigured(cfg *Peer) error {
 // Start begins: what must be protected is closed before anything else happens.
 func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
+	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 	for _, r := range h.book.List() {
 		if !r.Addr.IsValid() || !h.sticky(now, r.Addr) {
 			continue
@@ -180,6 +181,9 @@ func (h *Host) ring(now time.Time) {
 		case readCounters:
 			h.reading = false
 			h.out = append(h.out, ReadCounters{})
+		case expireRecords:
+			h.persist(h.book.Expire(now))
+			h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 		case stopNow:
 			h.out = append(h.out, Stopped{})
 		}

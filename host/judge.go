@@ -34,7 +34,7 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	s.pad, s.named = entry, entry.Kind == policy.ByID || entry.Kind == policy.ByKey
 	answer := ikev2.Credential{SA: q.SA, Local: h.self()}
 	if p := h.configuredFor(entry.Name); p != nil {
-		answer.Local = p.Self
+		answer.Local = p.selfAt(q.Local.Addr())
 	}
 	switch {
 	case q.Method == ikev2.Null:

@@ -20,12 +20,13 @@ type alarm struct {
 type alarmKind uint8
 
 const (
-	endUpgrade   alarmKind = iota + 1 // clear packets are no longer accepted from peer
-	dropLingered                      // pair has outlived its last packets in flight
-	tryAgain                          // peer may be tried again
-	checkTwins                        // peer has two IKE SAs that are still not settled
-	readCounters                      // liveness, and records that wait for traffic both ways
-	stopNow                           // enough waited for answers to our farewells
+	endUpgrade    alarmKind = iota + 1 // clear packets are no longer accepted from peer
+	dropLingered                       // pair has outlived its last packets in flight
+	tryAgain                           // peer may be tried again
+	checkTwins                         // peer has two IKE SAs that are still not settled
+	readCounters                       // liveness, and records that wait for traffic both ways
+	expireRecords                      // records age (BTNS-TRUST-14)
+	stopNow                            // enough waited for answers to our farewells
 )
 
 type alarms struct {
