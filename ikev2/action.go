@@ -146,7 +146,8 @@ type ChildDown struct {
 	Err    error // nil: deleted or replaced on purpose
 }
 
-// ChildFailed says that a child asked for with Initiate or CreateChild will not come; the IKE SA stays.
+// ChildFailed says that a child will not come, one asked for with Initiate or CreateChild, or one for which a judge gave an
+// SPI; the IKE SA stays. What ends with its IKE SA is not reported by itself.
 type ChildFailed struct {
 	SA    Handle
 	Child ChildID

@@ -51,9 +51,9 @@ func (a *answerChild) ask(e *Endpoint, s *sa, m *wire.Message) bool {
 	}
 	switch {
 	case len(a.asked[0]) == 0 || len(a.asked[1]) == 0:
-		return a.decline(e, wire.TSUnacceptable)
+		return a.decline(e, s, wire.TSUnacceptable)
 	case len(s.session.children) >= e.cfg.MaxChildren && a.old == nil:
-		return a.decline(e, wire.NoAdditionalSAs)
+		return a.decline(e, s, wire.NoAdditionalSAs)
 	}
 	a.question(e, s)
 	return true
@@ -68,9 +68,12 @@ func (a *answerChild) question(e *Endpoint, s *sa) {
 	e.do(e.judgeChild(s, Asked, a.id, rekeys, a.mode, a.views.local, a.views.remote))
 }
 
-// decline refuses; it returns false so that it can end ask.
-func (a *answerChild) decline(e *Endpoint, t wire.NotifyType, data ...byte) bool {
+// decline refuses; it returns false so that it can end ask. A judge that has already given an SPI is told.
+func (a *answerChild) decline(e *Endpoint, s *sa, t wire.NotifyType, data ...byte) bool {
 	e.count(RefusedChild)
+	if a.spi != 0 {
+		e.do(ChildFailed{SA: s.session.handle, Child: a.id, Err: &ProtocolError{Notify: uint16(t), What: "the child that the peer asked for is refused"}})
+	}
 	p := notify(t, data...)
 	a.refuse = &p
 	return false
@@ -89,7 +92,7 @@ func (a *answerChild) judged(e *Endpoint, s *sa, v ChildJudged) bool {
 		return false
 	}
 	if v.Refuse != nil || len(v.Local) == 0 || len(v.Remote) == 0 || v.SPI == 0 {
-		a.decline(e, wire.TSUnacceptable)
+		a.decline(e, s, wire.TSUnacceptable)
 		return true
 	}
 	if v.Mode != protect.Transport {
@@ -108,7 +111,7 @@ func (a *answerChild) choose(e *Endpoint, s *sa, v ChildJudged) bool {
 	}
 	var ok bool
 	if a.chosen, ok = chooseESP(a.sa, v.Offer, method, v.KE, a.auth); !ok {
-		a.decline(e, wire.NoProposalChosen)
+		a.decline(e, s, wire.NoProposalChosen)
 		return true
 	}
 	k := a.chosen.ke
@@ -116,7 +119,7 @@ func (a *answerChild) choose(e *Endpoint, s *sa, v ChildJudged) bool {
 		return true
 	}
 	if method != k { // RFC 7296 §1.3: the peer tries again with that one
-		a.decline(e, wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(k))...)
+		a.decline(e, s, wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(k))...)
 		return true
 	}
 	a.job = &respond{jobOf: jobOf{s}, ke: k, seed: e.seed(), peer: a.ke.Data}

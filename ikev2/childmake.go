@@ -52,7 +52,7 @@ type makeChild struct {
 	crossed  *crossing
 	answer   *childAnswer
 	dead     []uint32 // SPIs unknown to us that the peer deleted meanwhile: one may be in the answer under way
-	waits    Stage // for which verdict of the judge
+	waits    Stage    // for which verdict of the judge
 }
 
 // crossing is the peer's rekey of what we rekey too (RFC 7296 §2.8.1).
@@ -78,7 +78,6 @@ func (t *makeChild) start(e *Endpoint, s *sa) bool {
 		t.old.rekeying = true
 		if t.req.ID == 0 {
 			t.req.ID = e.NewChild()
-			e.children[t.req.ID] = s.session
 			t.waits = Propose
 			e.do(e.judgeChild(s, Propose, t.req.ID, t.old.id, t.old.mode, t.old.local, t.old.remote))
 			return true
@@ -375,9 +374,10 @@ func (t *makeChild) discard(e *Endpoint, s *sa, err error) {
 
 // fail reports that the child will not come. A rekey is tried again while there is time.
 func (t *makeChild) fail(e *Endpoint, s *sa, err error) {
-	delete(e.children, t.req.ID)
-	if t.old == nil {
+	if t.req.ID != 0 {
 		e.do(ChildFailed{SA: s.session.handle, Child: t.req.ID, Err: err})
+	}
+	if t.old == nil {
 		return
 	}
 	t.old.rekeying = false
@@ -389,8 +389,6 @@ func (t *makeChild) fail(e *Endpoint, s *sa, err error) {
 		e.notice(s, PeerError, "rekeying a child failed: "+err.Error())
 	}
 }
-
-func (t *makeChild) lost(e *Endpoint, _ *sa, _ error) { delete(e.children, t.req.ID) }
 
 const (
 	rekeyAgain   = 30 * time.Second // after a refused rekey

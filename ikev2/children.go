@@ -150,7 +150,6 @@ func (e *Endpoint) wish(ev Event) {
 			e.do(ChildFailed{SA: ev.SA, Child: ev.Child.ID, Err: &ProtocolError{What: "there is no such IKE SA"}})
 			return
 		}
-		e.children[ev.Child.ID] = n
 		e.want(n, &makeChild{req: ev.Child})
 	case RekeyChild:
 		if n, c := e.childOf(ev.Child); c != nil && !c.rekeying && !c.deleting && c.heir == 0 {

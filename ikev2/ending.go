@@ -22,6 +22,7 @@ func (rejectedSA) phase() phase { return rejected }
 // retire leaves of s nothing but its last answer.
 func (e *Endpoint) retire(s *sa) {
 	e.halfOpenEnded(s)
+	e.lose(s)
 	s.state = rejectedSA{}
 	clear(s.skd)
 	s.in, s.out, s.own, s.asking, s.skd = nil, nil, nil, nil, nil
@@ -29,6 +30,14 @@ func (e *Endpoint) retire(s *sa) {
 	s.soft, s.hard, s.until = never, never, e.now.add(answerTime)
 	e.unlist(s)
 	e.touch(s)
+}
+
+// lose tells the task that has the window of s that it will have no answer.
+func (e *Endpoint) lose(s *sa) {
+	if s.own != nil && s.own.task != nil {
+		s.own.task.lost(e, s, nil)
+		s.own.task = nil
+	}
 }
 
 // unlist takes s out of its session unless it is the current one.
@@ -212,10 +221,13 @@ func (e *Endpoint) deleteSA(ev DeleteSA) {
 	}
 	s := n.current
 	e.touch(s)
-	if ev.Silent || s.state.phase() != established {
-		if _, ok := s.state.(*leavingSA); ok && !ev.Silent {
-			return
-		}
+	switch p := s.state.phase(); {
+	case p == leaving && !ev.Silent:
+		return
+	case p == peerChecking && !ev.Silent: // the peer thinks that it is up
+		e.goodbye(s, nil)
+		return
+	case p != established || ev.Silent:
 		e.drop(s, nil)
 		return
 	}

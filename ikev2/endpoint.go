@@ -28,8 +28,9 @@ type Endpoint struct {
 	wheel    wheel
 	dirty    []*sa
 
-	front front
-	stats Stats
+	front   front
+	stats   Stats
+	foreign bool // behaves as a peer that is not btns
 
 	handles  Handle
 	childIDs ChildID
@@ -216,6 +217,7 @@ func (e *Endpoint) remove(s *sa) {
 		return
 	}
 	e.halfOpenEnded(s)
+	e.lose(s)
 	s.gone = true
 	delete(e.bySPI, s.ourSPI())
 	suite.Wipe(s.skd)

@@ -35,8 +35,8 @@ type (
 		set  bool
 	}
 	bucket struct {
-		level float64
-		at    instant
+		used float64 // of a second's worth
+		at   instant
 	}
 )
 
@@ -54,15 +54,12 @@ func newFront() front {
 
 // take reports whether one more is within rate a second, with bursts of a second's worth.
 func (b *bucket) take(now instant, rate float64) bool {
-	if b.at == 0 && b.level == 0 {
-		b.level = rate
-	}
-	b.level = min(rate, b.level+rate*time.Duration(now-b.at).Seconds())
+	b.used = max(0, b.used-rate*time.Duration(now-b.at).Seconds())
 	b.at = now
-	if b.level < 1 {
+	if b.used+1 > rate {
 		return false
 	}
-	b.level--
+	b.used++
 	return true
 }
 

@@ -90,9 +90,6 @@ func (e *Endpoint) initiate(ev Initiate) {
 	s := e.newSA(n, true, e.spi(), at)
 	n.current, s.state = s, st
 	e.sessions[ev.SA] = n
-	if ev.Child != nil {
-		e.children[ev.Child.ID] = n
-	}
 	if len(st.offer[0].KE) == 0 || len(e.bySPI) > e.cfg.MaxSAs {
 		e.count(TooManySAs)
 		e.drop(s, &ProtocolError{What: "too many IKE SAs, or nothing to offer"})
@@ -151,7 +148,9 @@ func (st *initSent) transmit(e *Endpoint, s *sa) {
 	if offersAddKE(st.offer) {
 		m.Payloads = append(m.Payloads, notify(wire.IntermediateExchangeSupported))
 	}
-	m.Payloads = append(m.Payloads, payload(wire.PayloadVendor, wire.VendorID{Data: []byte(vendorID)}))
+	if !e.foreign {
+		m.Payloads = append(m.Payloads, payload(wire.PayloadVendor, wire.VendorID{Data: []byte(vendorID)}))
+	}
 	st.hs.request = m.Append(nil)
 	plan := e.cfg.Init
 	if q := st.wish.Quick; q > 0 {
@@ -266,7 +265,7 @@ func (st *initSent) finish(e *Endpoint, s *sa, shared []byte) {
 	m, n := st.answer, s.session
 	s.spir = m.SPIr
 	s.own, s.nextOwn = nil, 1
-	n.btns = isBtns(m)
+	n.btns = isBtns(m) && !e.foreign
 	nat, able := natSeen(m, s.path, n.btns)
 	n.nat = nat
 	if able {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/ikev2/wire"
@@ -56,9 +57,16 @@ func (e *Endpoint) adopt(n *session, s *sa) {
 	n.others = append(n.others, old)
 	n.rekeys++
 	n.tries = 0
+	n.queue = slices.DeleteFunc(n.queue, isRekeySA) // done
+	n.later = slices.DeleteFunc(n.later, func(d delayed) bool { return isRekeySA(d.task) })
 	e.touch(s)
 	e.touch(old)
 	e.do(SARekeyed{SA: n.handle})
+}
+
+func isRekeySA(t task) bool {
+	_, ok := t.(*rekeySA)
+	return ok
 }
 
 // rekeySA replaces an IKE SA by a new one under the same transforms.

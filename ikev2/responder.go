@@ -101,7 +101,7 @@ func (e *Endpoint) answerInit(d Datagram, m *wire.Message, key initKey, sa wire.
 		e.count(BadPublicValue)
 		return
 	}
-	n := &session{handle: e.NewHandle(), heard: e.now, spoke: e.now, btns: isBtns(m)}
+	n := &session{handle: e.NewHandle(), heard: e.now, spoke: e.now, btns: isBtns(m) && !e.foreign}
 	e.sessions[n.handle] = n
 	s := e.newSA(n, false, e.spi(), at)
 	n.current = s
@@ -165,8 +165,10 @@ func (st *initGot) computed(e *Endpoint, s *sa, j work) {
 		m.Payloads = append(m.Payloads, notify(wire.IntermediateExchangeSupported))
 	}
 	m.Payloads = append(m.Payloads,
-		payload(wire.PayloadNotify, wire.Notify{Protocol: wire.ProtoIKE, Type: wire.ChildlessIKEv2Supported}),
-		payload(wire.PayloadVendor, wire.VendorID{Data: []byte(vendorID)}))
+		payload(wire.PayloadNotify, wire.Notify{Protocol: wire.ProtoIKE, Type: wire.ChildlessIKEv2Supported}))
+	if !e.foreign {
+		m.Payloads = append(m.Payloads, payload(wire.PayloadVendor, wire.VendorID{Data: []byte(vendorID)}))
+	}
 	hs.response = m.Append(nil)
 	s.answer = [][]byte{hs.response}
 	if err := e.derive(s, hs, skeyseed); err != nil {

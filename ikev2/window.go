@@ -160,7 +160,7 @@ func (e *Endpoint) ring(s *sa) {
 	case s.hard <= e.now:
 		s.hard = never
 		e.notice(s, LifetimeEnded, "the IKE SA has reached the end of its lifetime")
-		e.goodbye(s, &ProtocolError{What: "lifetime of the IKE SA ended"})
+		e.fail(s, 0, "lifetime of the IKE SA ended")
 		return
 	case s.until <= e.now:
 		s.until = never
