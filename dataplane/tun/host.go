@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/dataplane/xfrm"
 )
 
 // host is what the plane changes on the host. Its methods are called under the plane's lock, but pathMTU and source.
@@ -36,7 +37,8 @@ type host struct {
 type prefixChange struct {
 	prefix netip.Prefix
 	state  flow.State
-	local  netip.Addr
+	local  netip.Addr // as installed
+	asked  netip.Addr // as asked for
 }
 
 func openHost(p *Plane) (_ *host, err error) {
@@ -152,7 +154,7 @@ func (h *host) source(remote netip.Addr) (netip.Addr, error) {
 
 // setPrefix notes a change for withdraw and install.
 func (h *host) setPrefix(prefix netip.Prefix, s flow.State, local netip.Addr) {
-	c := prefixChange{prefix, s, local}
+	c := prefixChange{prefix, s, local, local}
 	if s == flow.Clear {
 		h.gone = append(h.gone, c)
 		return
@@ -346,7 +348,7 @@ func Cleanup(c Config) error {
 		e = dropTables(nft)
 	}
 	if e != nil {
-		return errors.Join(err, fmt.Errorf("tun: nftables: %w", e))
+		e = fmt.Errorf("tun: nftables: %w", e)
 	}
-	return err
+	return errors.Join(err, e, xfrm.Cleanup(xfrm.Config{}))
 }

@@ -3,6 +3,7 @@
 package tun
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -24,6 +25,7 @@ type Plane struct {
 	uso   bool // the kernel takes and gives UDP segments
 	socks sockets
 	host  *host
+	mon   *monitor
 
 	table atomic.Pointer[flow.Table]
 	outs  []*outbound
@@ -75,6 +77,11 @@ func Open(cfg Config, sink func(dataplane.Event)) (*Plane, error) {
 		return nil, err
 	}
 	p.start()
+	if !cfg.Unrouted {
+		if p.mon, err = openMonitor(p); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+	}
 	return p, nil
 }
 
@@ -262,13 +269,17 @@ func (p *Plane) Info() dataplane.Info {
 
 // Close implements [dataplane.Plane].
 func (p *Plane) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.stopping.Swap(true) {
 		return nil
 	}
 	close(p.stopped)
-	err := p.host.close()
+	var err error
+	if p.mon != nil {
+		err = p.mon.close()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err = errors.Join(err, p.host.close())
 	p.dev.stop()
 	p.socks.each(func(s *socket) { s.stop() })
 	p.work.Wait()
