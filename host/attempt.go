@@ -170,6 +170,10 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		return
 	}
 	p.asking = false
+	if ev.Err == nil && ev.Local == ev.Remote {
+		h.enter(now, p, StateClear, "this is an address of this host itself", "")
+		return
+	}
 	if ev.Err != nil {
 		p.fails++
 		p.retryAt = now.Add(h.pause(p))

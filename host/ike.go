@@ -196,6 +196,7 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	if !h.required(now, p) {
 		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: " + why})
 		h.enter(now, p, StateClear, why, "")
+		h.forgetIdle(now, p) // package probe remembers, within bounds
 		return
 	}
 	state, hint := StateOutage, fmt.Sprintf("check that UDP ports 500 and 4500 reach %v; to speak to it in clear again: btns trust forget %v", p.addr, p.addr)

@@ -47,7 +47,6 @@ func (h *Host) judgeKey(now time.Time, s *session, peer ikev2.Peer, named bool) 
 
 // record is told that traffic of s has gone both ways (BTNS-TRUST-16).
 func (h *Host) record(now time.Time, s *session) {
-	first := s.assurance == 0
 	changes, err := h.book.Carried(now, h.query(s, s.who, s.named))
 	h.persist(changes)
 	switch {
@@ -61,7 +60,7 @@ func (h *Host) record(now time.Time, s *session) {
 		return
 	}
 	for _, c := range changes {
-		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 && !first {
+		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 {
 			h.report(now, Report{Kind: FirstContact, Level: Info, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(),
 				Text: "the key of this peer is recorded from now on; that it is the right one is a leap of faith until you compare it",
 				Hint: fmt.Sprintf("compare with `btns id` on %v", s.peer.addr)})

@@ -138,8 +138,8 @@ func (h *Host) Explain(now time.Time, addr netip.Addr, port uint16) Explanation 
 		e.Story = append(e.Story, h.tellRecord(now, r))
 	}
 	if p == nil {
-		e.Story = append(e.Story, "no packet to this address has been seen since btns started")
-		e.Hint = fmt.Sprintf("send it something, or: btns wait %v", addr)
+		e.Story = append(e.Story, h.tellProbe(addr))
+		e.Hint = fmt.Sprintf("to try it now: btns wait %v", addr)
 		return e
 	}
 	e.State, e.Hint = p.state, p.hint
@@ -194,4 +194,17 @@ func tellEntry(d policy.Decision) string {
 		who = "any peer with a key"
 	}
 	return fmt.Sprintf("protect (%v), %s", d.Fallback, who)
+}
+
+// tellProbe says what trying an unknown address came to.
+func (h *Host) tellProbe(addr netip.Addr) string {
+	s := h.probes.Status(addr)
+	if s.Result == 0 {
+		return "it has not been tried: no packet to this address has been noticed, or it waits for its turn"
+	}
+	text := fmt.Sprintf("tried at %s: %v", s.At.Format(time.DateTime), s.Result)
+	if s.Until.After(s.At) {
+		text += "; it is left alone until " + s.Until.Format(time.DateTime)
+	}
+	return text
 }

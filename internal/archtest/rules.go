@@ -96,7 +96,7 @@ var House = Rules{
 	BannedNames:  []string{"util", "utils", "common", "misc", "helper", "helpers", "type", "types", "base", "shared", "internal"},
 	FileLines:    600,
 	FuncLines:    80,
-	StructFields: 20,
+	StructFields: 30,
 }
 
 func join(lists ...[]string) []string {
