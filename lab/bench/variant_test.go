@@ -28,12 +28,12 @@ type variant struct {
 }
 
 func plain(t *testing.T) variant {
-	a, b := netlab.New(t).Pair()
+	a, b := netlab.New(t).Direct()
 	return variant{a: a, b: b, to: netlab.B4}
 }
 
 func btns(t *testing.T) variant {
-	a, b := netlab.New(t).Pair()
+	a, b := netlab.New(t).Direct()
 	da, db := a.Btns(""), b.Btns("")
 	da.Wait(netlab.B4)
 	return variant{a: a, b: b, to: netlab.B4, rss: func(t *testing.T) int {
@@ -43,7 +43,7 @@ func btns(t *testing.T) variant {
 
 func strongSwan(t *testing.T) variant {
 	l := netlab.New(t)
-	a, b := l.Pair()
+	a, b := l.Direct()
 	l.Inner(a, b)
 	c := l.Case("rawkey")
 	sb, sa := b.StrongSwan(c.B), a.StrongSwan(c.A)
@@ -66,7 +66,7 @@ func wireguardGo(t *testing.T) variant {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	a, b := l.Pair()
+	a, b := l.Direct()
 	var keys [2]*ecdh.PrivateKey
 	for i := range keys {
 		k, err := ecdh.X25519().GenerateKey(rand.Reader)

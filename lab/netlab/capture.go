@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Protected matches what may be seen between two protected hosts: IKE, ESP, and what keeps a link alive (ARP, neighbor
+// Protected matches what may be seen between two protected hosts: IKE, ESP, and what keeps a link alive (ARP, IGMP, neighbor
 // and multicast listener discovery, frames of a bridge).
-const Protected = "udp port 500 or udp port 4500 or esp or arp or " +
+const Protected = "udp port 500 or udp port 4500 or esp or arp or igmp or " +
 	"(icmp6 and ip6[40] >= 130 and ip6[40] <= 137) or (ip6 proto 0 and dst net ff02::/16) or stp"
 
 // Capture is a running record of a link.

@@ -26,7 +26,7 @@ func (l *Lab) Host(name string) *Host {
 			l.t.Error(err)
 		}
 	})
-	h.IP("link", "set", "lo", "up")
+	h.IP("link", "set", "dev", "lo", "up")
 	for _, c := range []string{"default", "all"} {
 		h.Sysctl("net/ipv4/conf/"+c+"/rp_filter", "0")
 		h.Sysctl("net/ipv6/conf/"+c+"/accept_dad", "0")

@@ -6,8 +6,8 @@ import "strings"
 func (l *Lab) Link(a *Host, devA string, b *Host, devB string) {
 	l.t.Helper()
 	a.IP("link", "add", devA, "type", "veth", "peer", "name", devB, "netns", b.ns)
-	a.IP("link", "set", devA, "up")
-	b.IP("link", "set", devB, "up")
+	a.IP("link", "set", "dev", devA, "up")
+	b.IP("link", "set", "dev", devB, "up")
 }
 
 // Addr gives an interface of the host its addresses.
@@ -22,16 +22,18 @@ func (h *Host) Addr(dev string, cidrs ...string) {
 	}
 }
 
-// Switch joins hosts, each by its eth0, on one link; it is a host of its own, so that captures can be made on it.
+// Switch joins hosts, each by its eth0, on one link. It is a host of its own with a port named after each of them: that is
+// where to capture. On its own interface a btns host sees more than the link does, for what came out of ESP is handed back
+// to the interface it came in on.
 func (l *Lab) Switch(name string, hosts ...*Host) *Host {
 	l.t.Helper()
 	s := l.Host(name)
 	s.Sysctl("net/ipv6/conf/all/disable_ipv6", "1")
 	s.IP("link", "add", "br0", "type", "bridge")
-	s.IP("link", "set", "br0", "up")
+	s.IP("link", "set", "dev", "br0", "up")
 	for _, h := range hosts {
 		l.Link(h, "eth0", s, h.Name)
-		s.IP("link", "set", h.Name, "master", "br0")
+		s.IP("link", "set", "dev", h.Name, "master", "br0")
 	}
 	return s
 }
@@ -47,14 +49,28 @@ const (
 	LinkName = "eth0"
 )
 
-// Pair makes two hosts on one link, with addresses of both families: A4 and A6, B4 and B6.
-func (l *Lab) Pair() (a, b *Host) {
+// Pair makes two hosts on one link, with addresses of both families: A4 and A6, B4 and B6. The link is a Switch.
+func (l *Lab) Pair() (a, b, wire *Host) {
+	l.t.Helper()
+	a, b = l.Host("a"), l.Host("b")
+	wire = l.Switch("s", a, b)
+	l.number(a, b)
+	return a, b, wire
+}
+
+// Direct is Pair without a switch between, for measurements.
+func (l *Lab) Direct() (a, b *Host) {
 	l.t.Helper()
 	a, b = l.Host("a"), l.Host("b")
 	l.Link(a, LinkName, b, LinkName)
+	l.number(a, b)
+	return a, b
+}
+
+func (l *Lab) number(a, b *Host) {
+	l.t.Helper()
 	a.Addr(LinkName, A4+"/24", A6+"/64")
 	b.Addr(LinkName, B4+"/24", B6+"/64")
-	return a, b
 }
 
 // Inner gives the two hosts of Pair their inner addresses, and routes to each other's.

@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 // A capture shows what travels in clear, and its absence is noticed.
 func TestCaptureSeesClearText(t *testing.T) {
 	t.Parallel()
-	a, b := New(t).Pair()
-	all, clear := b.Capture("eth0", ""), b.CaptureClear("eth0")
+	a, _, wire := New(t).Pair()
+	all, clear := wire.Capture("b", ""), wire.CaptureClear("b")
 	if n := a.Ping(B4, 3, "-p", "6275746e73"); n != 3 {
 		t.Fatalf("%d of 3 pings came back", n)
 	}
@@ -60,7 +60,7 @@ func TestStrongSwanWithItself(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := New(t)
-			a, b := l.Pair()
+			a, b, _ := l.Pair()
 			l.Inner(a, b)
 			c := l.Case(tt.name, tt.options...)
 			sb, sa := b.StrongSwan(c.B), a.StrongSwan(c.A)
@@ -88,7 +88,7 @@ func TestStrongSwanWithItself(t *testing.T) {
 func TestLibreswanWithStrongSwan(t *testing.T) {
 	t.Parallel()
 	l := New(t)
-	a, b := l.Pair()
+	a, b, _ := l.Pair()
 	l.Inner(a, b)
 	p, s := b.Libreswan("psk", "b"), a.StrongSwan(l.Case("psk").A)
 	if err := s.Initiate("net"); err != nil {
@@ -103,7 +103,7 @@ func TestLibreswanWithStrongSwan(t *testing.T) {
 func TestLibreswanWithItself(t *testing.T) {
 	t.Parallel()
 	l := New(t)
-	a, b := l.Pair()
+	a, b, _ := l.Pair()
 	pb, pa := b.Libreswan("null", "b"), a.Libreswan("null", "a")
 	if out, err := pa.Initiate(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,24 +17,32 @@ import (
 // Inside calls f on a thread that is in the host's network namespace. A socket that f opens stays there.
 func (h *Host) Inside(f func() error) error {
 	errs := make(chan error, 1)
-	go func() {
-		// The thread ends with the goroutine, since it is never unlocked: no other can inherit the namespace.
-		runtime.LockOSThread()
-		errs <- inside(h.ns, f)
-	}()
+	go func() { errs <- inside(h.ns, f) }()
 	return <-errs
 }
 
-func inside(ns string, f func() error) error {
-	file, err := os.Open(filepath.Join("/run/netns", ns))
+func inside(ns string, f func() error) (err error) {
+	runtime.LockOSThread() // for good, if the way back fails: no other goroutine may inherit the namespace
+	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+	defer home.Close()
+	there, err := os.Open(filepath.Join("/run/netns", ns))
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("netlab: enter %s: %w", ns, err)
 	}
-	return f()
+	err = f()
+	// Back, and not just away with the thread: the first thread of a process cannot end, and `ip netns pids` would find us.
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 // Serve answers every HTTP request to an address and port of the host with a text, until the test ends.

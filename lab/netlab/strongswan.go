@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -84,6 +85,14 @@ func (s *StrongSwan) PID() int {
 		s.host.lab.t.Fatal(err)
 	}
 	return pid
+}
+
+// Kill ends the daemon without a farewell.
+func (s *StrongSwan) Kill() {
+	s.host.lab.t.Helper()
+	if err := syscall.Kill(s.PID(), syscall.SIGKILL); err != nil {
+		s.host.lab.t.Fatal(err)
+	}
 }
 
 // Stop ends the daemon.
