@@ -246,7 +246,7 @@ func TestErrors(t *testing.T) {
 	rawkey := peer + "auth = 'rawkey'\nkey = 'peer-key.pem'\n"
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown key", "[default]\n  falback = 'prefer'\n", "btns.toml:2:3: default.falback: there is no such key"},
-		{"unknown key of a peer", rawkey + "adress = 'x'\n", "btns.toml:6:1: peer.adress: there is no such key"},
+		{"unknown key of a peer", rawkey + "adddress = 'x'\n", "btns.toml:6:1: peer.adddress: there is no such key"},
 		{"no TOML", "[default\n", "btns.toml:1:"},
 		{"wrong type", "listen = 3\n", "btns.toml:1:10: listen: "},
 		{"wrong word", "trust = 'maybe'\n", `btns.toml:1:1: trust: "maybe" is none of accept-new, ask, off, strict`},

@@ -40,8 +40,10 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		h.alarms.add(now.Add(upgradeTime), endUpgrade, p.addr, 0)
 	}
 	if was != StateProtected {
-		h.report(now, Report{Kind: Protected, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(),
-			Text: "traffic is protected: " + a.Suite.String() + ", " + a.Mode.String() + " mode, assurance " + s.assurance.String()})
+		h.report(now, Report{
+			Kind: Protected, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(),
+			Text: "traffic is protected: " + a.Suite.String() + ", " + a.Mode.String() + " mode, assurance " + s.assurance.String(),
+		})
 	}
 	h.watchCounters(now)
 }

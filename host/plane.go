@@ -94,8 +94,10 @@ func (h *Host) dropped(now time.Time, ev dataplane.Dropped) {
 	if int(ev.Reason) < len(h.drops) {
 		h.drops[ev.Reason] += ev.Count
 	}
-	h.report(now, Report{Kind: PacketsDropped, Level: Debug, Remote: ev.Remote, Reason: ev.Reason.String(),
-		Text: plural(ev.Count, "packet") + " dropped: " + ev.Reason.String()})
+	h.report(now, Report{
+		Kind: PacketsDropped, Level: Debug, Remote: ev.Remote, Reason: ev.Reason.String(),
+		Text: plural(ev.Count, "packet") + " dropped: " + ev.Reason.String(),
+	})
 }
 
 // addressChanged ends SAs that are bound to an address that this host no longer has; the next packets make new ones.

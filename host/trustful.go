@@ -51,8 +51,10 @@ func (h *Host) record(now time.Time, s *session) {
 	h.persist(changes)
 	switch {
 	case errors.Is(err, trust.ErrFull):
-		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(), Reason: "store-full",
-			Text: "the key cannot be recorded: the store is full", Hint: "remove records: btns trust forget HOST"})
+		h.report(now, Report{
+			Kind: PeerRefused, Level: Warn, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(), Reason: "store-full",
+			Text: "the key cannot be recorded: the store is full", Hint: "remove records: btns trust forget HOST",
+		})
 		return
 	case err != nil: // another key was recorded in the meantime (BTNS-TRUST-34)
 		h.tellRefusal(now, s, s.who, err)
@@ -61,9 +63,11 @@ func (h *Host) record(now time.Time, s *session) {
 	}
 	for _, c := range changes {
 		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 {
-			h.report(now, Report{Kind: FirstContact, Level: Info, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(),
+			h.report(now, Report{
+				Kind: FirstContact, Level: Info, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(),
 				Text: "the key of this peer is recorded from now on; that it is the right one is a leap of faith until you compare it",
-				Hint: fmt.Sprintf("compare with `btns id` on %v", s.peer.addr)})
+				Hint: fmt.Sprintf("compare with `btns id` on %v", s.peer.addr),
+			})
 		}
 	}
 	if p := s.peer; p.state == StateProtected {

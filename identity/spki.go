@@ -80,5 +80,14 @@ func parseCompressed(params cryptobyte.String, bits []byte) (crypto.PublicKey, e
 	if x == nil {
 		return nil, fmt.Errorf("%w: not a point on %s", ErrKey, curve.Params().Name)
 	}
-	return &ecdsa.PublicKey{Curve: curve, X: x, Y: y}, nil
+	size := (curve.Params().BitSize + 7) / 8
+	point := make([]byte, 1+2*size)
+	point[0] = 4 // uncompressed (SEC 1 §2.3.3)
+	x.FillBytes(point[1 : 1+size])
+	y.FillBytes(point[1+size:])
+	key, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return key, nil
 }

@@ -176,7 +176,7 @@ func (n *Node) carryOut(actions []host.Action) {
 			n.w.carry(n, datagram{a.Local, a.Remote, ike, a.Data})
 		case host.Compute:
 			a.Job.Run()
-			n.later(0, host.Computed{Job: a.Job})
+			n.later(0, host.Computed(a))
 		case host.Save:
 			n.store[a.Record.ID()] = a.Record
 		case host.Erase:

@@ -182,15 +182,12 @@ func keys(s selector.Set) []netip.Prefix {
 }
 
 func common(from, to netip.Addr) netip.Prefix {
-	n := 0
 	if from.Is4() {
 		a, b := from.As4(), to.As4()
-		n = shared(a[:], b[:])
-	} else {
-		a, b := from.As16(), to.As16()
-		n = shared(a[:], b[:])
+		return netip.PrefixFrom(from, shared(a[:], b[:])).Masked()
 	}
-	return netip.PrefixFrom(from, n).Masked()
+	a, b := from.As16(), to.As16()
+	return netip.PrefixFrom(from, shared(a[:], b[:])).Masked()
 }
 
 // shared is how many leading bits a and b have in common.

@@ -148,7 +148,8 @@ func (i *PacketInfo) parse6(pkt []byte, quoted bool) (src, dst netip.Addr, offse
 func (i *PacketInfo) walk(pkt []byte) (offset int, err error) {
 	nextAt, at, fragments := 6, ipv6Len, 0
 	for n := 0; ; n++ {
-		next, size := pkt[nextAt], 0
+		var size int
+		next := pkt[nextAt]
 		switch {
 		case next == protoHopByHop && n > 0: // RFC 8200 §4.1: first or not at all
 			return 0, ErrPacket
@@ -187,7 +188,7 @@ func (i *PacketInfo) walk(pkt []byte) (offset int, err error) {
 
 // ports reads the ports of a whole packet or first fragment; for ICMP type and code (RFC 7296 §3.13.1).
 func ports(b []byte, i PacketInfo, quoted bool) (src, dst uint16, err error) {
-	least := 0 // a header that is cut hides what the receiver will see (RFC 1858)
+	var least int // a header that is cut hides what the receiver will see (RFC 1858)
 	switch i.Upper {
 	case selector.TCP:
 		least = 20

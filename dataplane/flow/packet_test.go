@@ -41,9 +41,10 @@ func four(t testing.TB, frag uint16, proto byte, options, payload string) []byte
 // sixth is an IPv6 packet whose extension headers and payload are given.
 func sixth(t testing.TB, next byte, rest string) []byte {
 	p := unhex(t, rest)
-	b := make([]byte, 40)
+	b := make([]byte, 40+len(p))
 	PutHeader(b, six, six2, next, 0xb9, 64, len(p))
-	return append(b, p...)
+	copy(b[40:], p)
+	return b
 }
 
 const (

@@ -258,7 +258,7 @@ func TestNewRejects(t *testing.T) {
 		if _, err := c.New(e[1:], i); !errors.Is(err, ErrKeyLength) {
 			t.Errorf("%v: short key: %v", c, err)
 		}
-		if _, err := c.New(e, append(i, 0)); !errors.Is(err, ErrKeyLength) {
+		if _, err := c.New(e, make([]byte, len(i)+1)); !errors.Is(err, ErrKeyLength) {
 			t.Errorf("%v: long integrity key: %v", c, err)
 		}
 		if _, _, err := c.Protection(Keys{Ei: e, Ai: i, Er: e, Ar: i}); err != nil {

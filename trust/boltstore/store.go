@@ -14,6 +14,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/trust"
@@ -136,7 +137,7 @@ func open(path string, readOnly bool) (*bolt.DB, error) {
 	switch {
 	case err == nil:
 		return db, nil
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, &BusyError{path}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("boltstore: %w", err)
