@@ -13,44 +13,45 @@ import (
 // hookPriority is before the host's own chains and before connection tracking: what is dropped here was never seen.
 const hookPriority = -350
 
-// arrivals is the chain for packets from outside, and those that take the marks off again.
+// arrivals is the chain for packets from outside, and those that take the marks off again. Packets of hosts that the
+// plane has nothing to do with pass after a look into the sets.
 func (f *filter) arrivals() {
 	c := f.chain("arrivals", nftables.ChainHookPrerouting, hookPriority)
 	f.rule(c, fromDevice(f.device), accept())
-	f.rule(c, fromDevice("lo"), accept())
 	f.rule(c, f.marked(f.cfg.opened()), accept())
-	// IKE and ESP to this host.
-	for _, number := range [...]uint16{f.cfg.Port, f.cfg.EncapPort} {
-		f.rule(c, upper(unix.IPPROTO_UDP), transportField(2, number), toLocal(), f.mark(), accept())
+	known := f.nft.AddChain(&nftables.Chain{Name: "known", Table: f.table})
+	for kind := range f.sets {
+		for fam := range 2 {
+			f.rule(c, f.address(kind, fam, source), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: known.Name}})
+		}
 	}
+	f.known(known)
+	for name, hook := range map[string]*nftables.ChainHook{"unmark-in": nftables.ChainHookInput, "unmark-forward": nftables.ChainHookForward} {
+		f.rule(f.chain(name, hook, hookPriority), f.marked(f.cfg.outer()), f.unmark())
+	}
+}
+
+// known is the chain for packets from prefixes that are routed to the device.
+func (f *filter) known(c *nftables.Chain) {
+	f.rule(c, fromDevice("lo"), accept())
+	// IKE and ESP to this host.
+	f.rule(c, upper(unix.IPPROTO_UDP), transportField(2, f.cfg.EncapPort), toLocal(), f.mark(), accept())
 	f.rule(c, upper(unix.IPPROTO_ESP), toLocal(), f.mark(), accept())
+	f.rule(c, upper(unix.IPPROTO_UDP), transportField(2, f.cfg.Port), toLocal(), f.mark(), accept())
 	f.errors(c)
 	f.links(c, true)
 	// What is to all on a link is for none of the SAs.
 	for _, typ := range [...]uint32{unix.RTN_BROADCAST, unix.RTN_MULTICAST} {
-		for kind := range f.sets {
-			for fam := range 2 {
-				f.rule(c, f.address(kind, fam, source), destinationType(typ), f.mark(), accept())
-			}
-		}
-	}
-	// Without the first fragment, which is judged below, later ones are nothing; they may be of ESP.
-	for kind := range f.sets {
-		for fam := range 2 {
-			f.rule(c, f.address(kind, fam, source), laterFragment(fam), f.mark(), accept())
-		}
+		f.rule(c, destinationType(typ), f.mark(), accept())
 	}
 	for fam := range 2 {
+		// Without the first fragment, which is judged below, later ones are nothing; they may be of ESP.
+		f.rule(c, inFamily(fam), laterFragment(fam), f.mark(), accept())
 		// A host speaks for itself; what it forwards from others is not its own, nor is what passes this host by.
 		f.rule(c, f.address(closedHosts, fam, source), toLocal(), counted(), drop())
-		f.rule(c, f.address(closedHosts, fam, source), f.mark())
 		f.rule(c, f.address(closedNets, fam, source), counted(), drop())
-		f.rule(c, f.address(openHosts, fam, source), f.mark())
-		f.rule(c, f.address(openNets, fam, source), f.mark())
 	}
-	for name, hook := range map[string]*nftables.ChainHook{"unmark-in": nftables.ChainHookInput, "unmark-forward": nftables.ChainHookForward} {
-		f.rule(f.chain(name, hook, hookPriority), f.marked(f.cfg.outer()), f.unmark())
-	}
+	f.rule(c, f.mark())
 }
 
 // departures is the chain for packets of this host that did not take the device, and for forwarded ones.
@@ -206,7 +207,12 @@ func setBits(off, on uint32) []expr.Any {
 func (f *filter) mark() []expr.Any   { return setBits(0, f.cfg.outer()) }
 func (f *filter) unmark() []expr.Any { return setBits(f.cfg.Mark, 0) }
 
-// ends of a packet, for address.
+func inFamily(fam int) []expr.Any {
+	proto := [...]byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}[fam]
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, equal([]byte{proto})}
+}
+
+// Ends of a packet, for address.
 const (
 	source = iota
 	destination
@@ -215,18 +221,14 @@ const (
 // address matches packets with one end in a set.
 func (f *filter) address(kind, fam, end int) []expr.Any {
 	size, at := uint32(4), uint32(12)
-	proto := byte(unix.NFPROTO_IPV4)
 	if fam == 1 {
-		size, at, proto = 16, 8, unix.NFPROTO_IPV6
+		size, at = 16, 8
 	}
 	if end == destination {
 		at += size
 	}
 	s := f.sets[kind][fam]
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		equal([]byte{proto}),
+	return append(inFamily(fam),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size},
-		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
-	}
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID})
 }
