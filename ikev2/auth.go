@@ -358,6 +358,6 @@ func (c *checking) join(e *Endpoint, s *sa) {
 	}
 	t := &makeChild{req: *c.wish.Child, ni: c.hs.ni, auth: true}
 	t.req.KE = nil
-	s.own = &request{task: t}
+	s.own = &request{task: t, begun: true}
 	t.accept(e, s, c.m, c.hs.nr, nil)
 }

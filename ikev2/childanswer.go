@@ -204,7 +204,7 @@ func (a *answerChild) cross(e *Endpoint, s *sa, c *child) {
 		return
 	}
 	if s.own != nil {
-		if t, ok := s.own.task.(*makeChild); ok && t.old == a.old && s.own.sent() {
+		if t, ok := s.own.task.(*makeChild); ok && t.old == a.old && s.own.begun {
 			t.crossed = &crossing{child: c, low: lower(a.ni, a.nr)}
 			return
 		}

@@ -158,7 +158,7 @@ func (t *makeChild) answered(e *Endpoint, s *sa, m *message) {
 	}
 	s.session.failing = 0
 	nonce, _ := wire.Find[wire.Nonce](m.Message, wire.PayloadNonce)
-	s.own = &request{task: t}
+	s.own = &request{task: t, begun: true}
 	var ke *wire.KE
 	if k, ok := wire.Find[wire.KE](m.Message, wire.PayloadKE); ok {
 		ke = &k

@@ -140,7 +140,7 @@ func (e *Endpoint) createChild(s *sa, m *message) {
 		e.reject(s, notify(wire.InvalidSyntax), &ProtocolError{Notify: uint16(wire.InvalidSyntax), What: "a child without selectors"})
 		return
 	}
-	if _, rekeying := s.task().(*rekeySA); rekeying && s.own.sent() || n.closing {
+	if _, rekeying := s.task().(*rekeySA); rekeying && s.own.begun || n.closing || n.follow.alive(e.now) {
 		e.count(Collision)
 		e.reply(s, notify(wire.TemporaryFailure))
 		return

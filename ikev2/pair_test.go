@@ -137,7 +137,9 @@ func newPair(t testing.TB, seed uint64, cfgA, cfgB Config) *pair {
 	p.b = newNode(t, "b", cfgB, chacha(seed, 'b'))
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("LADDER") != "off" {
-			t.Logf("seed %d\n%s", seed, strings.Join(p.log, "\n"))
+			if len(p.log) > 0 {
+				t.Logf("seed %d\n%s", seed, strings.Join(p.log, "\n"))
+			}
 		}
 	})
 	return p

@@ -140,7 +140,7 @@ func (t *rekeySA) answered(e *Endpoint, s *sa, m *message) {
 		return
 	}
 	n.failing, n.tries = 0, 0
-	s.own = &request{task: t}
+	s.own = &request{task: t, begun: true}
 	ke, hasKE := wire.Find[wire.KE](m.Message, wire.PayloadKE)
 	if m.Exchange == wire.CreateChildSA {
 		sa, _ := wire.Find[wire.SA](m.Message, wire.PayloadSA)
@@ -258,7 +258,7 @@ func (e *Endpoint) answerRekey(s *sa, m *message, sa wire.SA, ni []byte) {
 	ke, hasKE := wire.Find[wire.KE](m.Message, wire.PayloadKE)
 	switch s.task().(type) {
 	case *makeChild, *deleteChild:
-		if s.own.sent() {
+		if s.own.begun {
 			e.count(Collision)
 			e.reply(s, notify(wire.TemporaryFailure))
 			return
@@ -288,7 +288,7 @@ func (e *Endpoint) answerRekey(s *sa, m *message, sa wire.SA, ni []byte) {
 		e.reply(s, notify(wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(c.KE))...))
 		return
 	}
-	if s.own != nil && !s.own.sent() { // what we were only preparing gives way
+	if s.own != nil && !s.own.begun { // what we were only preparing gives way
 		e.yieldOwn(s)
 	}
 	a := &answerRekey{c: c, first: true}
@@ -347,7 +347,7 @@ func (a *answerRekey) computed(e *Endpoint, s *sa, j work) {
 		e.notice(s, Internal, err.Error())
 		return
 	}
-	if t, ok := s.task().(*rekeySA); ok && s.own.sent() && !t.abandoned { // the nonces will decide (RFC 7296 §2.8.2)
+	if t, ok := s.task().(*rekeySA); ok && s.own.begun && !t.abandoned { // the nonces will decide (RFC 7296 §2.8.2)
 		n.rival, t.low = made, a.f.low()
 		return
 	}
@@ -363,6 +363,9 @@ func (a *answerRekey) outbid(e *Endpoint, s *sa, w *followed) {
 			return
 		}
 		t.abandoned = true
+		if !s.own.sent() {
+			s.own = nil
+		}
 	}
 	s.session.follow = w
 }

@@ -255,20 +255,14 @@ func TestStorm(t *testing.T) {
 			}
 			switch p.dice.IntN(6) {
 			case 0, 1:
-				for id := range n.children {
-					p.step(n, RekeyChild{id})
-					break
-				}
+				p.step(n, RekeyChild{pick(n.children, byte(p.dice.IntN(8)))})
 			case 2:
 				p.step(n, RekeySA{h})
 			case 3:
 				p.step(n, CreateChild{h, *p.request(n)})
 			case 4:
-				for id := range n.children {
-					if len(n.children) > 1 {
-						p.step(n, DeleteChild{id})
-					}
-					break
+				if len(n.children) > 1 {
+					p.step(n, DeleteChild{pick(n.children, byte(p.dice.IntN(8)))})
 				}
 			case 5:
 				p.step(n, CheckAlive{h})

@@ -53,7 +53,8 @@ type request struct {
 	task     task // nil in the initial exchanges, where the state takes the response
 	id       uint32
 	exchange wire.ExchangeType
-	data     [][]byte // nil while it is being prepared
+	data     [][]byte // nil while it is being prepared, and again while its answer is worked on
+	begun    bool     // the peer has had a request of the task
 	plan     Schedule
 	sends    int
 	wait     instant // the interval that runs

@@ -38,6 +38,7 @@ func (e *Endpoint) send(s *sa, t task, x wire.ExchangeType, plan Schedule, ps ..
 // transmit sends a request for the first time.
 func (e *Endpoint) transmit(s *sa, r *request) {
 	s.own = r
+	r.begun = true
 	r.wait = instant(r.plan.First)
 	r.at = e.now
 	e.again(s)
@@ -73,9 +74,17 @@ func (e *Endpoint) want(n *session, t task) {
 	e.pump(n.current)
 }
 
-// pump starts the next task of s if its window is free.
+// pump starts the next task of s if its window is free, and no rekey by the peer is under way (RFC 7296 §2.25.2).
 func (e *Endpoint) pump(s *sa) {
 	n := s.session
+	if n.follow.alive(e.now) {
+		return
+	}
+	if s.asking != nil {
+		if _, ok := s.asking.work.(*answerRekey); ok {
+			return
+		}
+	}
 	for !s.gone && s.own == nil && n.current == s && len(n.queue) > 0 && s.state.phase() == established {
 		if s.nextOwn == ^uint32(0) {
 			e.fail(s, 0, "message IDs are used up") // RFC 7296 §2.2
@@ -115,6 +124,9 @@ func (e *Endpoint) dueOf(s *sa) instant {
 	}
 	for _, d := range n.later {
 		due = min(due, d.at)
+	}
+	if n.follow != nil {
+		due = min(due, n.follow.until)
 	}
 	for _, c := range n.children {
 		due = min(due, c.soft, c.hard)
@@ -183,6 +195,10 @@ func (e *Endpoint) ringSession(n *session, s *sa) {
 	if s.soft <= e.now {
 		s.soft = never
 		e.want(n, &rekeySA{})
+	}
+	if n.follow != nil && !n.follow.alive(e.now) { // the peer has given up its rekey
+		n.follow = nil
+		e.pump(s)
 	}
 	for i := 0; i < len(n.later); i++ {
 		if d := n.later[i]; d.at <= e.now {
