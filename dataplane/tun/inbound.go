@@ -94,15 +94,20 @@ func (i *inbound) use(s *sa) {
 		return
 	}
 	if i.sa != nil {
-		if i.packets > 0 {
-			i.sa.reached(i.p, i.sa.pair.CountIn(uint64(i.packets), uint64(i.octets), i.now))
-		}
-		i.packets, i.octets = 0, 0
+		i.count()
 		i.sa.in.Unlock()
 	}
 	if i.sa = s; s != nil {
 		s.in.Lock()
 	}
+}
+
+// count counts what was opened since it was counted last.
+func (i *inbound) count() {
+	if i.packets > 0 {
+		i.sa.reached(i.p, i.sa.pair.CountIn(uint64(i.packets), uint64(i.octets), i.now))
+	}
+	i.packets, i.octets = 0, 0
 }
 
 func (i *inbound) local() netip.AddrPort { return netip.AddrPortFrom(i.how.local, i.s.number) }
@@ -182,6 +187,9 @@ func (i *inbound) drop(s *sa, why flow.Reason, f flowKey) {
 func (i *inbound) authentic(s *sa, n int) {
 	i.packets++
 	i.octets += n
+	if s.limited {
+		i.count()
+	}
 	if s.pair.PeerMoves {
 		i.moved(s)
 	}

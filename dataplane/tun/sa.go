@@ -21,10 +21,12 @@ type sa struct {
 	mtu   atomic.Int32 // largest inner packet that need not be fragmented
 	asked atomic.Int64 // when the path was last asked for its MTU
 	in    sync.Mutex   // held while packets are opened: both forms of ESP may arrive at once
+	// limited has every packet counted as it is opened, so that a hard limit is not overrun by a batch.
+	limited bool
 }
 
 func newSA(pair *flow.Pair, d *dest, path int) *sa {
-	s := &sa{pair: pair}
+	s := &sa{pair: pair, limited: pair.Hard.Packets != 0 || pair.Hard.Bytes != 0}
 	d.sa = s
 	s.dest.Store(d)
 	s.setPath(path)
