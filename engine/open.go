@@ -39,7 +39,7 @@ type Options struct {
 // Open takes the host's key and records from the state directory, making the key on the first start, opens the plane
 // and starts. What it needs is the privilege to make a network device.
 func Open(o Options) (*Engine, error) {
-	if err := checkPlane(o.Plane); err != nil {
+	if err := CheckPlane(o.Plane); err != nil {
 		return nil, err
 	}
 	store, err := openStore(o.State)
@@ -70,7 +70,8 @@ func Open(o Options) (*Engine, error) {
 	})
 }
 
-func checkPlane(name string) error {
+// CheckPlane reports why a plane cannot be chosen by that name, or nil.
+func CheckPlane(name string) error {
 	switch name {
 	case "auto", "tun":
 		return nil

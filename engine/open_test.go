@@ -56,14 +56,14 @@ func TestOwnKey(t *testing.T) {
 }
 
 func TestPlaneNames(t *testing.T) {
-	if err := checkPlane("kernel"); !errors.Is(err, ErrNoKernelPlane) {
+	if err := CheckPlane("kernel"); !errors.Is(err, ErrNoKernelPlane) {
 		t.Error(err)
 	}
 	var unknown *PlaneError
-	if err := checkPlane("warp"); !errors.As(err, &unknown) || unknown.Name != "warp" {
+	if err := CheckPlane("warp"); !errors.As(err, &unknown) || unknown.Name != "warp" {
 		t.Error(err)
 	}
-	if checkPlane("auto") != nil || checkPlane("tun") != nil {
+	if CheckPlane("auto") != nil || CheckPlane("tun") != nil {
 		t.Error("a plane that exists")
 	}
 }

@@ -46,6 +46,7 @@ The exit code is 0 when all that it claims was true.`,
 // demo tells a story and checks every sentence of it.
 type demo struct {
 	w      io.Writer
+	wire   string // namespace of the cable
 	keep   string // directory for captures, or empty
 	began  time.Time
 	dir    string // for state and sockets

@@ -23,7 +23,7 @@ import (
 const (
 	kindIKE       = "IKE"
 	kindESP       = "ESP"
-	kindNeighbour = "ARP and neighbour discovery"
+	kindNeighbour = "ARP, neighbour discovery and multicast membership"
 	kindError     = "ICMP error about IKE or ESP"
 )
 
@@ -128,6 +128,8 @@ func classifyIP(family string, proto byte, b []byte) string {
 		return family + " TCP"
 	case proto == 58 && len(b) > 0 && (b[0] >= 130 && b[0] <= 137 || b[0] == 143): // RFC 4861; and RFC 3810, which it needs
 		return kindNeighbour
+	case proto == 2: // IGMP, which is to IPv4 what the latter is to IPv6
+		return kindNeighbour
 	case proto == 1 && len(b) > 8 && b[0] == 3, proto == 58 && len(b) > 8 && b[0] <= 4:
 		return classifyError(family, b[8:])
 	case proto == 1 || proto == 58:
@@ -161,11 +163,11 @@ type capture struct {
 	seen   sight
 }
 
-// record begins to record the cable, where a is plugged in.
+// record begins to record the cable, at the tap.
 func (d *demo) record(name string) (*capture, error) {
 	c := &capture{done: make(chan struct{}), seen: sight{kinds: make(map[string]int)}}
-	err := inside(d.a.ns, func() error {
-		device, err := net.InterfaceByName(d.a.device)
+	err := inside(d.wire, func() error {
+		device, err := net.InterfaceByName(d.a.name)
 		if err != nil {
 			return err
 		}

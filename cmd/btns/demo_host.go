@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,12 +43,8 @@ func (d *demo) build(ctx context.Context) error {
 	tag := demoPrefix + strconv.Itoa(os.Getpid())
 	d.a = &demoHost{name: "a", ns: tag + "-a", device: "cable", v4: "198.18.0.1", v6: "2001:2:0:1::1"}
 	d.b = &demoHost{name: "b", ns: tag + "-b", device: "cable", v4: "198.18.0.2", v6: "2001:2:0:1::2"}
-	for _, h := range []*demoHost{d.a, d.b} {
-		if err := ip(ctx, "netns", "add", h.ns); err != nil {
-			return err
-		}
-	}
-	if err := ip(ctx, "-n", d.a.ns, "link", "add", d.a.device, "type", "veth", "peer", "name", d.b.device, "netns", d.b.ns); err != nil {
+	d.wire = tag + "-w"
+	if err := d.lay(ctx); err != nil {
 		return err
 	}
 	for _, h := range []*demoHost{d.a, d.b} {
@@ -72,6 +69,29 @@ func (d *demo) build(ctx context.Context) error {
 	return nil
 }
 
+// lay joins the two hosts by a cable with a tap in it: a bridge in a namespace of its own. What is seen there is what
+// somebody on the network sees; on its own interface a host sees also what came out of ESP.
+func (d *demo) lay(ctx context.Context) error {
+	for _, ns := range []string{d.wire, d.a.ns, d.b.ns} {
+		if err := ip(ctx, "netns", "add", ns); err != nil {
+			return err
+		}
+	}
+	steps := [][]string{{"link", "add", "tap", "type", "bridge"}, {"link", "set", "tap", "up"}}
+	for _, h := range []*demoHost{d.a, d.b} {
+		steps = append(steps,
+			[]string{"link", "add", "name", h.name, "type", "veth", "peer", "name", h.device, "netns", h.ns},
+			[]string{"link", "set", "dev", h.name, "addrgenmode", "none"}, // the cable itself says nothing
+			[]string{"link", "set", "dev", h.name, "master", "tap", "up"})
+	}
+	for _, args := range steps {
+		if err := ip(ctx, append([]string{"-n", d.wire}, args...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cleanUp ends the daemons and removes what was made, also after a failure or Ctrl-C.
 func (d *demo) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
@@ -85,14 +105,20 @@ func (d *demo) cleanUp() error {
 		if h.echo != nil {
 			h.echo.close()
 		}
-		if _, err := os.Stat(filepath.Join("/run/netns", h.ns)); err == nil {
-			errs = append(errs, ip(ctx, "netns", "del", h.ns))
-		}
+		errs = append(errs, removeNamespace(ctx, h.ns))
 	}
+	errs = append(errs, removeNamespace(ctx, d.wire))
 	if d.dir != "" {
 		errs = append(errs, os.RemoveAll(d.dir))
 	}
 	return errors.Join(errs...)
+}
+
+func removeNamespace(ctx context.Context, name string) error {
+	if _, err := os.Stat(filepath.Join("/run/netns", name)); name == "" || err != nil {
+		return nil // it was never made
+	}
+	return ip(ctx, "netns", "del", name)
 }
 
 // removeStale removes the namespaces of earlier runs that were killed.
@@ -123,15 +149,21 @@ func (h *demoHost) up(ctx context.Context, dir, identity string) error {
 	cmd := exec.Command("ip", "netns", "exec", h.ns, exe, "up", "--state", base, "--socket", h.socket, "--log-level", "debug") //nolint:noctx // it is told to end in words
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM} // Ctrl-C is for us: we end it in order
-	if err := cmd.Start(); err != nil {
+	started, exited := make(chan error, 1), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is sent when this thread ends, not when the program does
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in its log
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
 		return err
 	}
-	exited := make(chan struct{})
 	h.daemon, h.exited = cmd, exited
-	go func() {
-		_ = cmd.Wait() // how it ended is in its log
-		close(exited)
-	}()
 	return h.ready(ctx)
 }
 

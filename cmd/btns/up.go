@@ -58,6 +58,9 @@ func up(cmd *cobra.Command, f upFlags) error {
 	if err != nil {
 		return &usageError{err.Error(), cmd.CommandPath()}
 	}
+	if err := engine.CheckPlane(f.plane); err != nil {
+		return planeError(cmd, err)
+	}
 	for _, w := range settings.Warnings {
 		log.Warn("configuration", slog.String("why", w))
 	}
@@ -79,7 +82,7 @@ func up(cmd *cobra.Command, f upFlags) error {
 	}
 	e, err := engine.Open(o)
 	if err != nil {
-		return errors.Join(upError(cmd, err), listener.Close())
+		return errors.Join(err, listener.Close())
 	}
 	return serve(cmd.Context(), e, listener, log)
 }
@@ -114,8 +117,8 @@ func notify(state string, log *slog.Logger) {
 	}
 }
 
-// upError adds to what went wrong at the start what to do about it.
-func upError(cmd *cobra.Command, err error) error {
+// planeError adds to a plane that cannot be what can.
+func planeError(cmd *cobra.Command, err error) error {
 	var plane *engine.PlaneError
 	switch {
 	case errors.As(err, &plane):
