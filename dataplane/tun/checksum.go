@@ -47,16 +47,6 @@ func fold(s uint64) uint16 {
 	return bits.ReverseBytes16(uint16(s))
 }
 
-// pseudo is the sum of the pseudo header for n octets of upper layer; ip is the IP header (RFC 768, RFC 8200 §8.1).
-func pseudo(ip []byte, proto byte, n int) uint64 {
-	t := [4]byte{0, proto, byte(n >> 8), byte(n)}
-	s := sum(t[:], 0)
-	if ip[0]>>4 == 4 {
-		return sum(ip[12:20], s)
-	}
-	return sum(ip[8:40], s)
-}
-
 // sumIPv4 sets the checksum of an IPv4 header.
 func sumIPv4(h []byte) {
 	h[10], h[11] = 0, 0

@@ -25,7 +25,8 @@ type filter struct {
 	nft    *nftables.Conn
 	table  *nftables.Table
 	arp    *nftables.Table
-	sets   [4]setPair // closed hosts, closed nets, open hosts, open nets
+	sets   [4]setPair    // closed hosts, closed nets, open hosts, open nets
+	covers *nftables.Set // interfaces where the redirector takes what should be protected
 	in     map[netip.Prefix]int
 	dirty  bool
 }
@@ -101,6 +102,10 @@ func (f *filter) build() error {
 			}
 		}
 	}
+	f.covers = &nftables.Set{Table: f.table, Name: "covered", KeyType: nftables.TypeIFName}
+	if err := f.nft.AddSet(f.covers, nil); err != nil {
+		return err
+	}
 	f.arrivals()
 	f.departures()
 	if v, err := readSetting(markSetting); err == nil && v == "0" {
@@ -141,6 +146,12 @@ func (f *filter) forget(p netip.Prefix) {
 		f.dirty = true
 		_ = f.nft.SetDeleteElements(f.sets[kind][family(p.Addr())], elements(p))
 	}
+}
+
+// cover leaves an interface to the redirector. Its program stays there if the plane dies, and drops.
+func (f *filter) cover(name string) {
+	f.dirty = true
+	_ = f.nft.SetAddElements(f.covers, []nftables.SetElement{{Key: interfaceName(name)}})
 }
 
 // elements is a prefix as elements of a set: one, or an interval.

@@ -61,7 +61,11 @@ func (f *filter) departures() {
 	f.rule(c, toDevice("lo"), accept())
 	f.rule(c, f.marked(f.cfg.outer()), accept())
 	f.links(c, false)
+	covered := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, &expr.Lookup{SourceRegister: 1, SetName: f.covers.Name, SetID: f.covers.ID},
+	}
 	for fam := range 2 {
+		f.rule(c, f.address(closedHosts, fam, destination), covered, accept())
 		f.rule(c, f.address(closedHosts, fam, destination), counted(), drop())
 		f.rule(c, f.address(closedNets, fam, destination), counted(), drop())
 	}

@@ -15,6 +15,7 @@ const (
 	heldPackets  = 16
 	heldOctets   = 1 << 16
 	heldPrefixes = 256
+	heldTime     = 10 * perSecond // then whoever sent it has sent it again, or has given up
 )
 
 // held is what waits for SAs, whole frames with their vnet headers.
@@ -26,6 +27,7 @@ type held struct {
 type heldQueue struct {
 	frames [][]byte
 	octets int
+	since  int64
 }
 
 // hold keeps a frame until there is an SA, and asks for one.
@@ -35,7 +37,7 @@ func (p *Plane) hold(table *flow.Table, f flowKey, frame []byte, now int64) {
 		p.drops.add(now, f.Remote, flow.NoSA, f)
 		return
 	}
-	if !p.held.put(prefix, frame) {
+	if !p.held.put(prefix, frame, now) {
 		p.drops.add(now, f.Remote, flow.QueueFull, f)
 	}
 	if p.asked.allow(f.Remote, now) {
@@ -43,7 +45,7 @@ func (p *Plane) hold(table *flow.Table, f flowKey, frame []byte, now int64) {
 	}
 }
 
-func (h *held) put(prefix netip.Prefix, frame []byte) bool {
+func (h *held) put(prefix netip.Prefix, frame []byte, now int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := h.by[prefix]
@@ -54,8 +56,11 @@ func (h *held) put(prefix netip.Prefix, frame []byte) bool {
 		if h.by == nil {
 			h.by = make(map[netip.Prefix]*heldQueue)
 		}
-		q = &heldQueue{}
+		q = &heldQueue{since: now}
 		h.by[prefix] = q
+	}
+	if now-q.since > heldTime {
+		*q = heldQueue{since: now}
 	}
 	if len(q.frames) >= heldPackets || q.octets+len(frame) > heldOctets {
 		return false
@@ -66,7 +71,7 @@ func (h *held) put(prefix netip.Prefix, frame []byte) bool {
 }
 
 // release gives up what waits no longer under table.
-func (h *held) release(table *flow.Table) (frames [][]byte) {
+func (h *held) release(table *flow.Table, now int64) (frames [][]byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for prefix, q := range h.by {
@@ -74,7 +79,9 @@ func (h *held) release(table *flow.Table) (frames [][]byte) {
 		if err == nil && table.Out(&f).Action == flow.Queue {
 			continue
 		}
-		frames = append(frames, q.frames...)
+		if now-q.since <= heldTime {
+			frames = append(frames, q.frames...)
+		}
 		delete(h.by, prefix)
 	}
 	return frames
@@ -82,7 +89,7 @@ func (h *held) release(table *flow.Table) (frames [][]byte) {
 
 // release sends what waited for the changes that table has.
 func (o *outbound) release(table *flow.Table, now int64) {
-	frames := o.p.held.release(table)
+	frames := o.p.held.release(table, now)
 	if len(frames) == 0 {
 		return
 	}

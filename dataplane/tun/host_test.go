@@ -189,7 +189,7 @@ func TestLeavesNothing(t *testing.T) {
 		t.Error("protected host reached in clear")
 	}
 	kill()
-	if a.ping(b4) == nil || b.ping(a4) == nil {
+	if a.ping(b4) == nil || b.ping(a4) == nil || a.ping("-I eth0 "+b4) == nil {
 		t.Error("a dead plane left protected hosts open")
 	}
 	a.open(Config{Device: "btns0"})

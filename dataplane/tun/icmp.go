@@ -32,7 +32,7 @@ func (p *Plane) sayTooBig(pkt []byte, mtu int, now int64) {
 		return
 	}
 	var buf [vnetLen + 1280]byte
-	to := netip.Addr{}
+	var to netip.Addr
 	if pkt[0]>>4 == 4 {
 		to = netip.AddrFrom4([4]byte(pkt[16:20]))
 	} else {

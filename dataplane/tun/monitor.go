@@ -126,11 +126,19 @@ func (p *Plane) follow() {
 
 // refresh installs every prefix again whose source address or interface may have changed.
 func (h *host) refresh() {
+	if h.redir != nil {
+		if err := h.redir.learn(); err != nil {
+			h.p.problems.add("Addresses of this host could not be read: %v.", err)
+		}
+	}
 	for prefix, c := range h.routes {
 		delete(h.routes, prefix)
 		c.local = c.asked
 		if err := h.installPrefix(c); err != nil {
 			h.routes[prefix] = c // the way may come back
 		}
+	}
+	if err := h.filter.commit(); err != nil {
+		h.p.problems.add("%v", err)
 	}
 }

@@ -5,6 +5,7 @@ package tun
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -293,9 +294,12 @@ func (n *node) packet(addr string) (c net.PacketConn) {
 }
 
 func (n *node) ping(addr string) error {
-	out, err := n.try("ping -c 2 -i 0.1 -W 2 " + addr)
-	if err != nil || !strings.Contains(out, " 0% packet loss") {
-		return fmt.Errorf("%s: ping %s: %v: %s", n.name, addr, err, out)
+	out, err := n.try("ping -c 2 -i 0.05 -W 1 " + addr)
+	if err == nil && !strings.Contains(out, " 0% packet loss") {
+		err = errors.New("lost")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: ping %s: %w: %s", n.name, addr, err, out)
 	}
 	return nil
 }

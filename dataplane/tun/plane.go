@@ -239,11 +239,11 @@ func (p *Plane) sendTo(k kind, local, remote netip.AddrPort, b []byte) error {
 	d := newDest(s, local, remote)
 	for tries := 0; ; tries++ {
 		err := s.sendOne(d, b)
-		if err == nil || tries > 2 || err != unix.ECONNREFUSED && err != unix.EINTR {
-			if err != nil {
-				return fmt.Errorf("tun: send to %v: %w", remote, err)
-			}
+		switch {
+		case err == nil:
 			return nil
+		case tries > 2 || !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EINTR): // an ICMP error about another
+			return fmt.Errorf("tun: send to %v: %w", remote, err)
 		}
 	}
 }

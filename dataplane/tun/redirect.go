@@ -22,22 +22,24 @@ import (
 type redirector struct {
 	h       *host
 	places  *ebpf.Map // prefix of remote addresses -> place
+	locals  *ebpf.Map // addresses of this host
 	enter   *ebpf.Program
 	leave   *ebpf.Program
 	covered map[int]bool // interfaces that leave is attached to
 }
 
-// placeLen is the value of the map: interface index, how many octets of link header it has, Ethernet address, and this
-// host's address towards the prefix, mapped if it is IPv4; zero when only the device's routes divert.
+// placeLen is the value of the map: interface index, how many octets of link header it has, Ethernet address, and whether
+// it is a single host's; prefixes of more are diverted by the device's routes only.
 const (
-	placeLen   = 32
+	placeLen   = 20
 	placeIndex = 0
 	placeLink  = 4
 	placeMAC   = 8
-	placeLocal = 16
+	placeHost  = 16
 
 	keyLen     = 20 // prefix length, address
 	maxPlaces  = 1 << 18
+	maxLocals  = 1 << 12
 	etherLen   = 14
 	filterName = "btns"
 	filterPref = 0xb7
@@ -65,6 +67,10 @@ func newRedirector(h *host) (r *redirector, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.locals, err = ebpf.NewMap(&ebpf.MapSpec{Name: "btns_locals", Type: ebpf.Hash, KeySize: 16, ValueSize: 1, MaxEntries: maxLocals})
+	if err != nil {
+		return nil, err
+	}
 	if r.enter, err = load("btns_enter", r.entering()); err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func newRedirector(h *host) (r *redirector, err error) {
 	if err = attach(h.nl, h.link.Attrs().Index, netlink.HANDLE_MIN_INGRESS, r.enter); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, r.learn()
 }
 
 func load(name string, code asm.Instructions) (*ebpf.Program, error) {
@@ -193,14 +199,15 @@ func (r *redirector) leaving() asm.Instructions {
 	}
 	code = append(code, r.key(16, 24)...)
 	code = append(code,
-		asm.Mov.Reg(asm.R8, asm.R0),
+		asm.LoadMem(asm.R1, asm.R0, placeHost, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "next"),
 		asm.JEq.Imm(asm.R7, int32(hostToNet(unix.ETH_P_IPV6)), "from6"),
 		asm.StoreImm(asm.RFP, stackAddr, 0, asm.Word),
 		asm.StoreImm(asm.RFP, stackAddr+4, 0, asm.Word),
 		asm.StoreImm(asm.RFP, stackAddr+8, int64(int32(mapped)), asm.Word),
 	)
 	code = append(code, loadBytes(12, stackAddr+12, 4)...)
-	code = append(code, asm.Ja.Label("compare"))
+	code = append(code, asm.Ja.Label("own"))
 	// Neighbour discovery stays on the link.
 	code = append(code, loadBytes(6, stackByte, 1).label("from6")...)
 	code = append(code,
@@ -214,15 +221,12 @@ func (r *redirector) leaving() asm.Instructions {
 		asm.JLE.Imm(asm.R1, 137, "next"),
 	)
 	code = append(code, loadBytes(8, stackAddr, 16).label("address6")...)
-	code = append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("compare"))
-	for at := int16(0); at < 16; at += 4 {
-		code = append(code,
-			asm.LoadMem(asm.R1, asm.RFP, stackAddr+at, asm.Word),
-			asm.LoadMem(asm.R2, asm.R8, placeLocal+at, asm.Word),
-			asm.JNE.Reg(asm.R1, asm.R2, "next"),
-		)
-	}
 	code = append(code,
+		asm.LoadMapPtr(asm.R1, r.locals.FD()).WithSymbol("own"),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, stackAddr),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "next"),
 		asm.Mov.Imm(asm.R1, int32(r.h.link.Attrs().Index)),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.FnRedirect.Call(),
@@ -294,17 +298,48 @@ func (r *redirector) cover(c prefixChange) error {
 		nativeOrder.PutUint32(v[placeLink:], etherLen)
 		copy(v[placeMAC:], mac)
 	}
-	if c.prefix.IsSingleIP() && c.local.IsValid() {
-		a := c.local.As16()
-		copy(v[placeLocal:], a[:])
+	if c.prefix.IsSingleIP() {
+		v[placeHost] = 1
 		if !r.covered[route.LinkIndex] {
 			if err := attach(r.h.nl, route.LinkIndex, netlink.HANDLE_MIN_EGRESS, r.leave); err != nil {
 				return err
 			}
 			r.covered[route.LinkIndex] = true
+			r.h.filter.cover(link.Attrs().Name)
 		}
 	}
 	return r.places.Put(placeKey(c.prefix), v[:])
+}
+
+// learn brings the addresses of this host up to date.
+func (r *redirector) learn() error {
+	addrs, err := r.h.nl.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	now := make(map[[16]byte]bool)
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			now[ip.As16()] = true
+		}
+	}
+	var key [16]byte
+	var value [1]byte
+	var gone [][16]byte
+	for it := r.locals.Iterate(); it.Next(&key, &value); {
+		if !now[key] {
+			gone = append(gone, key)
+		}
+	}
+	for _, k := range gone {
+		_ = r.locals.Delete(k[:])
+	}
+	for k := range now {
+		if err := r.locals.Put(k[:], value[:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func placeKey(p netip.Prefix) []byte {
@@ -340,6 +375,9 @@ func (r *redirector) free() {
 	}
 	if r.places != nil {
 		_ = r.places.Close()
+	}
+	if r.locals != nil {
+		_ = r.locals.Close()
 	}
 }
 
