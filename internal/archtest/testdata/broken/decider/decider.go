@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net" // want a pure package must not import net
-	"os"  // want a pure package must not import os
+	"net"         // want a pure package must not import net
+	"os"          // want a pure package must not import os
 	"sync/atomic" // allowed to this one
 	clock "time"
 
@@ -21,7 +21,7 @@ func init() { // want a pure package must not have an init function
 
 // Decide is documented.
 func Decide(c chan int) { // want a pure package has no use for a channel
-	slog.Info("log") // want a pure package must not use slog.Info
+	slog.Info("log")          // want a pure package must not use slog.Info
 	if clock.Now().IsZero() { // want a pure package must not use clock.Now
 		panic(os.Args) // want a pure package must not call panic
 	}
