@@ -33,7 +33,7 @@ func (e *Endpoint) authPayload(s *sa, h *handshake, l *Local, octets []byte) (p 
 	auth := wire.Auth{Method: wire.AuthSharedKey}
 	switch l.Method {
 	case Signature:
-		return p, &sign{jobOf: jobOf{s}, seed: e.seed(), signer: l.Key, hashes: h.hashes, octets: octets}
+		return p, &sign{jobOf: jobOf{s}, seed: e.seed(), signer: signerFor(l, h.hashes), hashes: h.hashes, octets: octets}
 	case Null:
 		auth.Method = wire.AuthNull
 		auth.Data = suite.SharedKeyMAC(s.suite.PRF, h.skp(s.initiator), octets)
@@ -92,7 +92,7 @@ func (st *authSent) computed(e *Endpoint, s *sa, j work) {
 func (st *authSent) transmit(e *Endpoint, s *sa, auth wire.Payload) {
 	w := st.wish
 	ps := []wire.Payload{idPayload(wire.PayloadIDi, localID(&w.Credential))}
-	ps = append(ps, certPayloads(w.Credential)...)
+	ps = append(ps, certPayloads(w.Credential, st.hs.hashes)...)
 	if w.InitialContact {
 		ps = append(ps, notify(wire.InitialContact))
 	}

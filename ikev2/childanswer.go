@@ -28,6 +28,7 @@ type answerChild struct {
 	job    *respond
 	public []byte
 	shared []byte
+	more   [][]byte // of IKE_FOLLOWUP_KE
 	refuse *wire.Payload
 	mine   *child // what our own rekey of the same child made, if that ended first
 	low    []byte // the lower nonce of that
@@ -147,8 +148,29 @@ func (a *answerChild) computed(e *Endpoint, s *sa, j work) {
 }
 
 func (a *answerChild) finish(e *Endpoint, s *sa) {
+	if a.refuse == nil && len(a.chosen.further()) > 0 {
+		e.waitFollowUp(s, a)
+		return
+	}
 	e.reply(s, a.install(e, s)...)
 	e.pump(s)
+}
+
+// terms are the payloads of a grant.
+func (a *answerChild) terms() (ps []wire.Payload, ok bool) {
+	tsi, okI := tsPayload(wire.PayloadTSi, a.views.remote)
+	tsr, okR := tsPayload(wire.PayloadTSr, a.views.local)
+	if a.mode == protect.Transport {
+		ps = append(ps, notify(wire.UseTransportMode))
+	}
+	ps = append(ps, payload(wire.PayloadSA, a.chosen.answerSA(a.spi)))
+	if !a.auth {
+		ps = append(ps, nonceOf(a.nr))
+	}
+	if a.public != nil {
+		ps = append(ps, keOf(a.chosen.ke, a.public))
+	}
+	return append(ps, tsi, tsr), okI && okR
 }
 
 // install puts the child in force and returns what to answer.
@@ -161,11 +183,10 @@ func (a *answerChild) install(e *Endpoint, s *sa) []wire.Payload {
 	if a.nr == nil {
 		a.nr = e.nonce()
 	}
-	tsi, okI := tsPayload(wire.PayloadTSi, a.views.remote)
-	tsr, okR := tsPayload(wire.PayloadTSr, a.views.local)
-	in, out, err := suite.ChildKeys(s.suite.PRF, s.skd, a.shared, a.ni, a.nr, nil, a.chosen.Suite)
-	suite.Wipe(a.shared)
-	if err != nil || !okI || !okR {
+	ps, ok := a.terms()
+	in, out, err := suite.ChildKeys(s.suite.PRF, s.skd, a.shared, a.ni, a.nr, a.more, a.chosen.Suite)
+	suite.Wipe(append(a.more, a.shared)...)
+	if err != nil || !ok {
 		e.count(Internal)
 		return []wire.Payload{notify(wire.NoProposalChosen)}
 	}
@@ -183,18 +204,7 @@ func (a *answerChild) install(e *Endpoint, s *sa) []wire.Payload {
 	}
 	e.childUp(s, c, up, a.views)
 	a.cross(e, s, c)
-	var ps []wire.Payload
-	if a.mode == protect.Transport {
-		ps = append(ps, notify(wire.UseTransportMode))
-	}
-	ps = append(ps, payload(wire.PayloadSA, a.chosen.answerSA(a.spi)))
-	if !a.auth {
-		ps = append(ps, nonceOf(a.nr))
-	}
-	if a.public != nil {
-		ps = append(ps, keOf(a.chosen.ke, a.public))
-	}
-	return append(ps, tsi, tsr)
+	return ps
 }
 
 // cross notes that c came from a rekey of the peer. If ours of the same child is under way, the nonces will decide

@@ -53,11 +53,22 @@ type chosenESP struct {
 	ke       suite.KE
 	hadKE    bool // the offer has the type, so that the answer does
 	hadInteg bool
+	add      []wire.Transform // the ADDKE types of the offer, each with what was chosen, NONE included (RFC 9370)
 	number   uint8
 	spi      uint32
 }
 
-var espTypes = []wire.TransformType{wire.TransformENCR, wire.TransformINTEG, wire.TransformKE, wire.TransformSN}
+var espTypes = append([]wire.TransformType{wire.TransformINTEG, wire.TransformSN}, ikeTypes...)
+
+// further is the additional key exchanges to come, in order.
+func (c chosenESP) further() (ks []suite.KE) {
+	for _, t := range c.add {
+		if t.ID != 0 {
+			ks = append(ks, suite.KE(t.ID))
+		}
+	}
+	return ks
+}
 
 // chooseESP takes the first offered proposal that fits a suite of ours. ke is the method of the KE payload, NoKE without
 // one; kes are those that we accept, nil for none demanded. In IKE_AUTH (auth) KE transforms are ignored.
@@ -67,7 +78,7 @@ func chooseESP(offer wire.SA, ours []protect.Suite, ke suite.KE, kes []uint16, a
 			continue
 		}
 		m, known := byType(p, espTypes...)
-		if !known || len(m[wire.TransformENCR]) == 0 || len(m[wire.TransformSN]) == 0 {
+		if !known || len(m[wire.TransformPRF]) > 0 || len(m[wire.TransformENCR]) == 0 || len(m[wire.TransformSN]) == 0 {
 			continue // a type that we do not know, or without a mandatory one
 		}
 		for _, own := range ours {
@@ -75,7 +86,9 @@ func chooseESP(offer wire.SA, ours []protect.Suite, ke suite.KE, kes []uint16, a
 				continue
 			}
 			if auth {
-				c.hadKE = false
+				c.hadKE, c.add = false, nil
+			} else if !c.matchAddKE(m) {
+				continue
 			} else if c.ke, ok = matchKE(m[wire.TransformKE], ke, kes); !ok {
 				continue
 			}
@@ -84,6 +97,24 @@ func chooseESP(offer wire.SA, ours []protect.Suite, ke suite.KE, kes []uint16, a
 		}
 	}
 	return c, false
+}
+
+// matchAddKE takes the first method of every ADDKE type that we can do.
+func (c *chosenESP) matchAddKE(m map[wire.TransformType][]wire.Transform) bool {
+	for n := range 7 {
+		x := wire.TransformADDKE1 + wire.TransformType(n)
+		if len(m[x]) == 0 {
+			continue
+		}
+		id, ok := firstID(m[x], func(id uint16) bool {
+			return id == 0 || suite.KE(id).Supported() && !slices.Contains(c.further(), suite.KE(id))
+		})
+		if !ok {
+			return false
+		}
+		c.add = append(c.add, transform(x, id))
+	}
+	return true
 }
 
 func matchESP(m map[wire.TransformType][]wire.Transform, own protect.Suite) (c chosenESP, ok bool) {
@@ -146,7 +177,7 @@ func (c chosenESP) answerSA(spi uint32) wire.SA {
 	if c.ESN {
 		sn = snExtended
 	}
-	p.Transforms = append(p.Transforms, transform(wire.TransformSN, sn))
+	p.Transforms = append(append(p.Transforms, transform(wire.TransformSN, sn)), c.add...)
 	return wire.SA{Proposals: []wire.Proposal{p}}
 }
 

@@ -14,7 +14,8 @@ import (
 // Endpoint holds all IKE SAs of one host. It has one owner and is not safe for concurrent use.
 type Endpoint struct {
 	cfg     Config
-	rand    io.Reader
+	rand    io.Reader  // for what everybody may see: SPIs, nonces
+	secret  io.Reader  // for what nobody may
 	dice    *rand.Rand // for jitter only
 	epoch   time.Time
 	started bool
@@ -30,6 +31,7 @@ type Endpoint struct {
 
 	front   front
 	stats   Stats
+	dry     bool // the source of entropy has failed
 	foreign bool // behaves as a peer that is not btns
 
 	handles  Handle
@@ -47,7 +49,7 @@ type Stats struct {
 // New makes an endpoint without any SA. rand is read in Step only, for SPIs, nonces and the seeds of secrets.
 func New(cfg Config, rnd io.Reader) *Endpoint {
 	e := &Endpoint{
-		cfg: cfg.complete(), rand: rnd,
+		cfg: cfg.complete(), rand: rnd, secret: rnd,
 		bySPI:    make(map[uint64]*sa),
 		sessions: make(map[Handle]*session),
 		children: make(map[ChildID]*session),
@@ -146,18 +148,19 @@ func (e *Endpoint) touch(s *sa) {
 	}
 }
 
-// fill reads entropy. A source that fails yields zeros here, and fails again where it matters: in the job that makes the
-// secret nothing else comes from.
-func (e *Endpoint) fill(b []byte) bool {
-	_, err := io.ReadFull(e.rand, b)
-	if err != nil {
+// fill reads entropy. With a source that fails no handshake begins any more.
+func (e *Endpoint) fill(b []byte) { e.read(e.rand, b) }
+
+func (e *Endpoint) read(from io.Reader, b []byte) {
+	if _, err := io.ReadFull(from, b); err != nil {
 		e.count(Internal)
+		e.dry = true
 	}
-	return err == nil
 }
 
+// seed is entropy for the secret of one job.
 func (e *Endpoint) seed() (b [32]byte) {
-	e.fill(b[:])
+	e.read(e.secret, b[:])
 	return b
 }
 

@@ -93,6 +93,8 @@ type Local struct {
 	Method Method
 	Key    identity.Signer // for Signature
 	PSK    []byte          // for SharedKey
+	// Fallback signs for peers that cannot verify Key (RFC 8420 §2); zero: none.
+	Fallback identity.Signer
 	// SendKey adds CERT payloads of encoding 15 (raw public key) (BTNS-CORE-30).
 	SendKey bool
 	// Certificate is a DER X.509 certificate of Key for peers that want one; nil: none is sent.

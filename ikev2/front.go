@@ -106,17 +106,13 @@ func (e *Endpoint) loaded() bool {
 	return e.cfg.CookieAbove < 0 || e.front.halfOpen >= e.cfg.CookieAbove
 }
 
-// secret returns the current secret for cookies, or the one before it.
-func (e *Endpoint) secret(version byte) *cookieSecret {
+// cookieSecret returns the current secret for cookies, or the one before it.
+func (e *Endpoint) cookieSecret(version byte) *cookieSecret {
 	f := &e.front
 	if s := &f.secrets[f.version&1]; !s.set || e.now >= s.made.add(cookieAge) {
 		f.version++
 		s = &f.secrets[f.version&1]
-		if !e.fill(s.key[:]) {
-			s.set = false
-			return nil
-		}
-		s.made, s.set = e.now, true
+		s.key, s.made, s.set = e.seed(), e.now, true
 	}
 	s := &f.secrets[version&1]
 	if version != f.version && version != f.version-1 || !s.set || e.now >= s.made.add(2*cookieAge) {
@@ -127,7 +123,7 @@ func (e *Endpoint) secret(version byte) *cookieSecret {
 
 // cookie is version | HMAC(secret, Ni | address and port | SPIi): nothing about it is kept.
 func (e *Endpoint) cookie(version byte, ni []byte, from netip.AddrPort, spii uint64) []byte {
-	s := e.secret(version)
+	s := e.cookieSecret(version)
 	if s == nil {
 		return nil
 	}
@@ -140,7 +136,7 @@ func (e *Endpoint) cookie(version byte, ni []byte, from netip.AddrPort, spii uin
 }
 
 func (e *Endpoint) newCookie(ni []byte, from netip.AddrPort, spii uint64) []byte {
-	_ = e.secret(e.front.version) // rotates
+	_ = e.cookieSecret(e.front.version) // rotates
 	return e.cookie(e.front.version, ni, from, spii)
 }
 

@@ -90,12 +90,12 @@ func (e *Endpoint) initiate(ev Initiate) {
 	s := e.newSA(n, true, e.spi(), at)
 	n.current, s.state = s, st
 	e.sessions[ev.SA] = n
-	if len(st.offer[0].KE) == 0 || len(e.bySPI) > e.cfg.MaxSAs {
+	st.hs.ni = e.nonce()
+	if len(st.offer[0].KE) == 0 || len(e.bySPI) > e.cfg.MaxSAs || e.dry {
 		e.count(TooManySAs)
-		e.drop(s, &ProtocolError{What: "too many IKE SAs, or nothing to offer"})
+		e.drop(s, &ProtocolError{What: "too many IKE SAs, nothing to offer, or no entropy"})
 		return
 	}
-	st.hs.ni = e.nonce()
 	s.hard = e.now.add(5 * time.Minute) // whatever happens, an attempt ends
 	st.generate(e, s, st.offer[0].KE[0])
 }

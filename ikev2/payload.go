@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"crypto/ed25519"
 	"crypto/sha1" //nolint:gosec // RFC 7296 §2.23 fixes it; nothing rests on its strength
 	"encoding/binary"
 	"errors"
@@ -164,15 +165,24 @@ func idOf(b wire.ID) identity.ID {
 	return identity.ID{Type: identity.IDType(b.Type), Data: string(b.Data)}
 }
 
+// signerFor is the key that a peer with these hashes can verify: Ed25519 needs "Identity" (RFC 8420 §2).
+func signerFor(l *Local, peerHashes []suite.Hash) identity.Signer {
+	if _, ed := l.Key.Public.Crypto().(ed25519.PublicKey); ed && l.Fallback.Private != nil && !slices.Contains(peerHashes, suite.Identity) {
+		return l.Fallback
+	}
+	return l.Key
+}
+
 // certPayloads shows our key (BTNS-CORE-30, -31). The bare key comes first: it is the one that counts.
-func certPayloads(l Local) (ps []wire.Payload) {
+func certPayloads(l Local, peerHashes []suite.Hash) (ps []wire.Payload) {
 	if l.Method != Signature {
 		return nil
 	}
+	key := signerFor(&l, peerHashes)
 	if l.SendKey {
-		ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertRawKey, Data: l.Key.Public.SPKI()}))
+		ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertRawKey, Data: key.Public.SPKI()}))
 	}
-	if l.Certificate != nil {
+	if l.Certificate != nil && key.Public == l.Key.Public {
 		ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertX509, Data: l.Certificate}))
 	}
 	return ps

@@ -1,9 +1,7 @@
 package ikev2
 
 import (
-	"bytes"
 	"encoding/binary"
-	"errors"
 	"slices"
 
 	"github.com/btns-ipsec/btns/ikev2/suite"
@@ -264,7 +262,7 @@ func (e *Endpoint) answerRekey(s *sa, m *message, sa wire.SA, ni []byte) {
 			return
 		}
 	}
-	if n.closing || s != n.current || n.rival != nil || n.follow.alive(e.now) {
+	if n.closing || s != n.current || n.rival != nil || n.follow.alive(e.now) || n.followChild.alive(e.now) {
 		e.count(Collision)
 		e.reply(s, notify(wire.TemporaryFailure))
 		return
@@ -369,25 +367,3 @@ func (a *answerRekey) outbid(e *Endpoint, s *sa, w *followed) {
 	}
 	s.session.follow = w
 }
-
-// followUp goes on with a rekey of the peer (RFC 9370 §2.2.4).
-func (e *Endpoint) followUp(s *sa, m *message) {
-	n := s.session
-	v, _ := m.Notify(wire.AdditionalKeyExchange)
-	ke, _ := wire.Find[wire.KE](m.Message, wire.PayloadKE)
-	w := n.follow
-	if !w.alive(e.now) || s != n.current || !bytes.Equal(v.Data, w.blob) {
-		e.reply(s, notify(wire.StateNotFound))
-		return
-	}
-	k := w.f.suite.AddKE[len(w.f.shared)-1]
-	if suite.KE(ke.Method) != k {
-		e.notice(s, BadSyntax, "IKE_FOLLOWUP_KE with another key exchange")
-		e.reject(s, notify(wire.InvalidSyntax), errFollow)
-		return
-	}
-	a := &answerRekey{f: w.f}
-	a.compute(e, s, k, ke.Data)
-}
-
-var errFollow = errors.New("ikev2: IKE_FOLLOWUP_KE with another key exchange")

@@ -27,7 +27,7 @@ func (e *Endpoint) initRequest(d Datagram, h wire.Header) {
 		return
 	}
 	switch {
-	case len(e.bySPI) >= e.cfg.MaxSAs:
+	case len(e.bySPI) >= e.cfg.MaxSAs || e.dry:
 		e.count(TooManySAs)
 		return
 	case e.front.halfOpen >= e.cfg.MaxHalfOpen:
@@ -305,7 +305,7 @@ func (g *granting) computed(e *Endpoint, s *sa, j work) {
 // finish installs and answers, in this order: packets may come as soon as the peer has the answer (RFC 7296 §2.8).
 func (g *granting) finish(e *Endpoint, s *sa, auth wire.Payload) {
 	ps := []wire.Payload{idPayload(wire.PayloadIDr, localID(&g.c.local))}
-	ps = append(ps, certPayloads(g.c.local)...)
+	ps = append(ps, certPayloads(g.c.local, g.c.hs.hashes)...)
 	ps = append(ps, auth)
 	e.up(s, g.c.hs, hasNotify(&g.c.m.Message, wire.InitialContact))
 	if g.child != nil {

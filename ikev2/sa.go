@@ -78,12 +78,14 @@ type session struct {
 	others  []*sa     // replaced, redundant, or not yet current: around a rekey
 	rival   *sa       // one of them: made by a rekey of the peer that crossed ours, until it is clear which one stays
 	follow  *followed // a rekey by the peer that needs more key exchanges
-	peer    Peer
-	nat     NAT
-	btns    bool
-	up      bool
-	shown   bool // the handle has left in a question: its end is reported
-	closing bool // DeleteSA was asked for, or the end was reported
+	// followChild is likewise a child.
+	followChild *followedChild
+	peer        Peer
+	nat         NAT
+	btns        bool
+	up          bool
+	shown       bool // the handle has left in a question: its end is reported
+	closing     bool // DeleteSA was asked for, or the end was reported
 
 	children []*child
 	queue    []task

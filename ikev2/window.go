@@ -128,6 +128,9 @@ func (e *Endpoint) dueOf(s *sa) instant {
 	if n.follow != nil {
 		due = min(due, n.follow.until)
 	}
+	if n.followChild != nil {
+		due = min(due, n.followChild.until)
+	}
 	for _, c := range n.children {
 		due = min(due, c.soft, c.hard)
 	}
@@ -199,6 +202,9 @@ func (e *Endpoint) ringSession(n *session, s *sa) {
 	if n.follow != nil && !n.follow.alive(e.now) { // the peer has given up its rekey
 		n.follow = nil
 		e.pump(s)
+	}
+	if n.followChild != nil && !n.followChild.alive(e.now) {
+		e.dropFollowed(n)
 	}
 	for i := 0; i < len(n.later); i++ {
 		if d := n.later[i]; d.at <= e.now {
