@@ -210,3 +210,17 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	r.text = fmt.Sprintf(format, args...)
 	panic(caughtIt{})
 }
+
+// A peer that falls silent while we send to it is noticed (RFC 7296 §2.4), and what it must not read in clear waits.
+func TestSilence(t *testing.T) {
+	w := New(t, 6)
+	a, b := meet(w)
+	b.Kill()
+	for range 120 {
+		a.Send(b)
+		w.Run(500 * time.Millisecond)
+	}
+	if a.Protected(b) {
+		w.Fail("a still takes a dead peer for a live one after a minute")
+	}
+}
