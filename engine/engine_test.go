@@ -44,8 +44,10 @@ func TestActionsKeepTheirOrder(t *testing.T) {
 		synctest.Wait()
 		r.close(t)
 		want := []any{
-			[]dataplane.Change{dataplane.UseSA{ID: a}, dataplane.UseSA{ID: b}}, to, "keepalive",
-			[]dataplane.Change{dataplane.RemoveSA{ID: c}}, "closed",
+			[]dataplane.Change{dataplane.UseSA{ID: a}, dataplane.UseSA{ID: b}},
+			to, "keepalive",
+			[]dataplane.Change{dataplane.RemoveSA{ID: c}},
+			"closed",
 		}
 		if got := r.plane.all(); !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
@@ -65,7 +67,8 @@ func TestAnswers(t *testing.T) {
 		synctest.Wait()
 		want := []host.Event{
 			host.FromPlane{Event: datagram},
-			host.SourceFound{Remote: remote, Local: local}, host.SourceFound{Remote: other, Err: errNoRoute},
+			host.SourceFound{Remote: remote, Local: local},
+			host.SourceFound{Remote: other, Err: errNoRoute},
 			host.CountersRead{Counters: []dataplane.Counters{{ID: 7}}},
 		}
 		if got := r.brain.seen(); !reflect.DeepEqual(got, want) {

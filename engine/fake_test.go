@@ -65,9 +65,8 @@ type fakePlane struct {
 	sink   func(dataplane.Event)
 	refuse error
 
-	mu     sync.Mutex
-	told   []any // []dataplane.Change, netip.AddrPort for a message, "keepalive", "closed"
-	closed bool
+	mu   sync.Mutex
+	told []any // []dataplane.Change, netip.AddrPort for a message, "keepalive", "closed"
 }
 
 func (p *fakePlane) note(what any) {

@@ -69,7 +69,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return fmt.Errorf("demo: building two hosts: %w", err)
 	}
 	for _, chapter := range []func(context.Context) error{d.withoutBtns, d.comeUp, d.protected, d.whoIsThere, d.impostor} {
-		if err := chapter(ctx); err != nil {
+		err := chapter(ctx)
+		if ctx.Err() != nil { // whatever it found is not to be trusted
+			return fmt.Errorf("demo: stopped before its end: %w", context.Cause(ctx))
+		}
+		if err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
 		if d.broken > 0 {

@@ -37,7 +37,7 @@ const demoPrefix = "btns-demo-"
 func (d *demo) build(ctx context.Context) error {
 	removeStale(ctx)
 	var err error
-	if d.dir, err = os.MkdirTemp("", demoPrefix); err != nil {
+	if d.dir, err = os.MkdirTemp("", demoPrefix+strconv.Itoa(os.Getpid())+"-"); err != nil {
 		return err
 	}
 	tag := demoPrefix + strconv.Itoa(os.Getpid())
@@ -115,20 +115,27 @@ func (d *demo) cleanUp() error {
 }
 
 func removeNamespace(ctx context.Context, name string) error {
-	if _, err := os.Stat(filepath.Join("/run/netns", name)); name == "" || err != nil {
-		return nil // it was never made
+	if _, err := os.Stat(filepath.Join(netnsDir, name)); name != "" && err == nil {
+		return ip(ctx, "netns", "del", name)
 	}
-	return ip(ctx, "netns", "del", name)
+	return nil // it was never made
 }
 
-// removeStale removes the namespaces of earlier runs that were killed.
+// removeStale removes the namespaces and directories of earlier runs that were killed.
 func removeStale(ctx context.Context) {
-	found, _ := filepath.Glob("/run/netns/" + demoPrefix + "*")
+	found, _ := filepath.Glob(filepath.Join(netnsDir, demoPrefix+"*"))
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), demoPrefix+"*"))
+	found = append(found, dirs...)
 	for _, path := range found {
 		name := filepath.Base(path)
 		pid, _, _ := strings.Cut(strings.TrimPrefix(name, demoPrefix), "-")
-		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
+		n, err := strconv.Atoi(pid)
+		switch {
+		case err != nil || syscall.Kill(n, 0) != syscall.ESRCH:
+		case filepath.Dir(path) == netnsDir:
 			_ = ip(ctx, "netns", "del", name) // in our way or not, it is not ours to insist
+		default:
+			_ = os.RemoveAll(path)
 		}
 	}
 }
