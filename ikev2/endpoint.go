@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -311,5 +310,3 @@ func (e *Endpoint) computed(ev Computed) {
 }
 
 func (e *Endpoint) compute(j work) { e.do(Compute{Job: j}) }
-
-func sameAddr(a, b netip.Addr) bool { return a.Unmap().WithZone("") == b.Unmap().WithZone("") }

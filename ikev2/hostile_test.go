@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -222,7 +223,8 @@ func TestForgedInitErrors(t *testing.T) {
 	if len(p.a.down) != 1 {
 		t.Fatal("no end")
 	}
-	if r, ok := p.a.down[0].Err.(*RefusedError); !ok || r.Authenticated || r.Notify != uint16(wire.NoProposalChosen) {
+	var r *RefusedError
+	if !errors.As(p.a.down[0].Err, &r) || r.Authenticated || r.Notify != uint16(wire.NoProposalChosen) {
 		t.Errorf("%v", p.a.down[0].Err)
 	}
 }

@@ -13,15 +13,14 @@ import (
 
 // handshake is what the initial exchanges collect, and nothing that outlives them.
 type handshake struct {
-	ni, nr       []byte
-	request      []byte // IKE_SA_INIT messages, as AUTH covers them
-	response     []byte
-	hashes       []suite.Hash // of the peer; nil unless both announced some
-	childless    bool         // the responder supports RFC 6023
-	intermediate bool         // both support RFC 9242
-	step         int          // additional key exchanges done
-	intI, intR   []byte       // IntAuth so far
-	keys         suite.Keys
+	ni, nr     []byte
+	request    []byte // IKE_SA_INIT messages, as AUTH covers them
+	response   []byte
+	hashes     []suite.Hash // of the peer; nil unless both announced some
+	childless  bool         // the responder supports RFC 6023
+	step       int          // additional key exchanges done
+	intI, intR []byte       // IntAuth so far
+	keys       suite.Keys
 }
 
 // wipe forgets the keys that AUTH needed.

@@ -46,11 +46,10 @@ type node struct {
 }
 
 type flight struct {
-	at   time.Time
-	seq  int
-	to   *node
-	d    Datagram
-	note string
+	at  time.Time
+	seq int
+	to  *node
+	d   Datagram
 }
 
 type sky []flight
@@ -182,7 +181,7 @@ func (p *pair) act(n *node, a Action) []Event {
 			return nil
 		}
 		a.Job.Run()
-		return []Event{Computed{a.Job}}
+		return []Event{Computed(a)}
 	}
 	p.logf("%s %s", n.name, describe(a))
 	n.acts = append(n.acts, a)

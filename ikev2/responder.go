@@ -245,7 +245,6 @@ type granting struct {
 	c     *checking
 	child *answerChild // nil: none was asked for
 	job   *sign
-	auth  wire.Payload
 }
 
 func (g *granting) begin(e *Endpoint, s *sa) {

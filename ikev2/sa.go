@@ -119,7 +119,6 @@ type child struct {
 	soft     instant
 	hard     instant
 	lifetime protect.Lifetime
-	tries    int // rekeys that met TEMPORARY_FAILURE in a row
 }
 
 func (n *session) childByID(id ChildID) *child {
@@ -192,7 +191,7 @@ type answering interface {
 	childJudged(e *Endpoint, s *sa, v ChildJudged)
 }
 
-// expects says what a peer must show, with nothing said when it is to be looked up.
+// keysOf are the keys that a signature of the peer may be by, given the key that it sent, if any.
 func keysOf(r Remote, sent identity.PublicKey) []identity.PublicKey {
 	switch {
 	case !sent.IsZero() && (r.AnyKey || slices.Contains(r.Keys, sent)):

@@ -26,6 +26,7 @@ func (w wheel) Len() int { return len(w) }
 func (w wheel) Less(i, j int) bool {
 	return w[i].due < w[j].due || w[i].due == w[j].due && w[i].serial < w[j].serial
 }
+
 func (w wheel) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
 	w[i].slot, w[j].slot = int32(i), int32(j)
