@@ -159,10 +159,10 @@ func TestRefusedKeys(t *testing.T) {
 	one.E = 1
 	for name, pub := range map[string]any{
 		"P-224": &ecdsa.PublicKey{
-			Curve: elliptic.P224(), X: elliptic.P224().Params().Gx, Y: elliptic.P224().Params().Gy,
+			Curve: elliptic.P224(), X: elliptic.P224().Params().Gx, Y: elliptic.P224().Params().Gy, //nolint:staticcheck // as above
 		},
 		"even modulus": even, "exponent 1": one, "nothing": nil, "no curve": &ecdsa.PublicKey{},
-		"off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+		"off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}, //nolint:staticcheck // as above
 	} {
 		if k, err := FromCrypto(pub); !errors.Is(err, ErrKey) || !k.IsZero() {
 			t.Errorf("%s: %v, %v", name, k, err)

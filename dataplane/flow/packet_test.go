@@ -237,9 +237,15 @@ func TestClampMSS(t *testing.T) {
 		want    uint16 // 0: unchanged
 		at      int
 	}{
-		{"SYN", "020405b4", 2, 1360, 2}, {"SYN ACK", "020405b4", 0x12, 1360, 2}, {"lower already", "02040200", 2, 0, 2},
-		{"not SYN", "020405b4", 0x10, 0, 2}, {"odd offset", "01 020405b4 010101", 2, 1360, 3}, {"behind others", "0402 0303 07 020405b4 0000 00", 2, 1360, 7},
-		{"none", "01010101", 2, 0, 0}, {"broken option", "0300 05b4", 2, 0, 2}, {"cut", "010101 02", 2, 0, 0},
+		{"SYN", "020405b4", 2, 1360, 2},
+		{"SYN ACK", "020405b4", 0x12, 1360, 2},
+		{"lower already", "02040200", 2, 0, 2},
+		{"not SYN", "020405b4", 0x10, 0, 2},
+		{"odd offset", "01 020405b4 010101", 2, 1360, 3},
+		{"behind others", "0402 0303 07 020405b4 0000 00", 2, 1360, 7},
+		{"none", "01010101", 2, 0, 0},
+		{"broken option", "0300 05b4", 2, 0, 2},
+		{"cut", "010101 02", 2, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pkt := syn(c.options, c.flags)

@@ -85,8 +85,10 @@ const (
 const Reasons = int(reasons)
 
 func (r Reason) String() string {
-	names := [...]string{"", "malformed", "no-sa", "closed", "unknown-spi", "replayed", "bad-icv", "bad-padding", "bad-selector", "bad-mode",
-		"clear-refused", "fragment", "too-big", "spent-sa", "queue-full", "ecn", "dummy", "send-failed"}
+	names := [...]string{
+		"", "malformed", "no-sa", "closed", "unknown-spi", "replayed", "bad-icv", "bad-padding", "bad-selector", "bad-mode",
+		"clear-refused", "fragment", "too-big", "spent-sa", "queue-full", "ecn", "dummy", "send-failed",
+	}
 	if int(r) < len(names) {
 		return names[r]
 	}

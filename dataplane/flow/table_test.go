@@ -61,8 +61,12 @@ func TestNeighbourDiscovery(t *testing.T) {
 		hidden bool
 		pass   bool
 	}{
-		{six, selector.ICMPv6, 135, false, true}, {six, selector.ICMPv6, 136, false, true}, {six, selector.ICMPv6, 137, false, false},
-		{six, selector.ICMPv6, 128, false, false}, {six, selector.ICMPv6, 135, true, false}, {peer, selector.ICMPv6, 135, false, false},
+		{six, selector.ICMPv6, 135, false, true},
+		{six, selector.ICMPv6, 136, false, true},
+		{six, selector.ICMPv6, 137, false, false},
+		{six, selector.ICMPv6, 128, false, false},
+		{six, selector.ICMPv6, 135, true, false},
+		{peer, selector.ICMPv6, 135, false, false},
 		{six, selector.UDP, 135, false, false},
 	} {
 		f := selector.Flow{Proto: c.proto, Remote: c.remote, Local: c.remote, LocalPort: c.typ << 8, RemotePort: c.typ << 8, NoPorts: c.hidden}
@@ -91,8 +95,13 @@ func TestPrefixes(t *testing.T) {
 		action Action
 		id     PairID
 	}{
-		{"10.9.9.9", 1, Seal, 1}, {"10.1.9.9", 1, Seal, 2}, {"10.1.0.6", 53, Seal, 3}, {"10.1.0.6", 54, Seal, 2}, {"10.1.0.4", 53, Seal, 2},
-		{"10.1.2.3", 1, Seal, 2}, {"11.0.0.1", 1, Drop, 0},
+		{"10.9.9.9", 1, Seal, 1},
+		{"10.1.9.9", 1, Seal, 2},
+		{"10.1.0.6", 53, Seal, 3},
+		{"10.1.0.6", 54, Seal, 2},
+		{"10.1.0.4", 53, Seal, 2},
+		{"10.1.2.3", 1, Seal, 2},
+		{"11.0.0.1", 1, Drop, 0},
 	} {
 		f := flowTo(peerAt(c.to), c.port)
 		if v := tab.Out(&f); v.Action != c.action || c.id != 0 && v.Pair.ID != c.id {
