@@ -139,7 +139,8 @@ func TestFlags(t *testing.T) {
 	own.Peer = "pinned"
 	any := btns(entry(t, "btns", hostA, "any4", Protect))
 	p := compose(t, []Entry{open, good, own, any}, []PADEntry{
-		{Name: "anyone", Kind: AnyKey}, {Name: "anonymous", Kind: Null},
+		{Name: "anyone", Kind: AnyKey},
+		{Name: "anonymous", Kind: Null},
 		{Name: "pinned", Kind: ByKey, Keys: []identity.PublicKey{key(t, 1)}},
 		{Name: "by name", Kind: ByKey, Keys: []identity.PublicKey{key(t, 2)}, Search: ByName},
 	})
