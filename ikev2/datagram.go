@@ -144,11 +144,12 @@ func (e *Endpoint) protected(s *sa, h wire.Header, d Datagram) {
 	} else if !e.expected(s, m, sk, d) {
 		return
 	}
-	if s.in == nil {
+	in := s.opener()
+	if in == nil {
 		e.count(Unexpected)
 		return
 	}
-	plain, _, err := s.in.Open(nil, d.Data[:sk.head], d.Data[sk.head:])
+	plain, _, err := in.Open(nil, d.Data[:sk.head], d.Data[sk.head:])
 	switch {
 	case errors.Is(err, suite.ErrPadding): // authentic, and broken
 		e.broken(s, m, "padding")

@@ -24,8 +24,8 @@ func (e *Endpoint) retire(s *sa) {
 	e.halfOpenEnded(s)
 	e.lose(s)
 	s.state = rejectedSA{}
-	clear(s.skd)
-	s.in, s.out, s.own, s.asking, s.skd = nil, nil, nil, nil, nil
+	s.wipe()
+	s.own, s.asking = nil, nil
 	s.parts = [2]*collected{}
 	s.soft, s.hard, s.until = never, never, e.now.add(answerTime)
 	e.unlist(s)
@@ -125,7 +125,7 @@ func (e *Endpoint) replaced(s *sa) {
 
 func (e *Endpoint) enterLeaving(s *sa, st *leavingSA) {
 	s.state = st
-	s.soft, s.hard = never, never
+	s.soft, s.hard, s.until = never, never, never
 	if s.own != nil && !s.own.sent() { // it was only being prepared
 		if t := s.own.task; t != nil && !s.session.closing {
 			s.session.queue = append([]task{t}, s.session.queue...)
@@ -203,7 +203,8 @@ func (e *Endpoint) expired(s *sa) {
 	case rejected, leaving:
 		e.unlist(s)
 		e.remove(s)
-	case established: // a rival that nobody adopted
+	case established: // RFC 7296 §2.1: the last answer may be forgotten after several minutes
+		s.answer = nil
 	case initSending:
 		e.count(NoAnswer)
 		e.drop(s, s.refusedOr(&NoAnswerError{Remote: s.remote}))

@@ -213,6 +213,12 @@ func (s *sa) ourSPI() uint64 {
 	return s.spir
 }
 
+// wipe forgets the keys of s (RFC 7296 §2.12).
+func (s *sa) wipe() {
+	suite.Wipe(s.skd, s.inKey.encr, s.inKey.integ)
+	s.in, s.out, s.skd, s.inKey = nil, nil, nil, opening{}
+}
+
 // remove takes s out of every index. Its session may go on under another SA.
 func (e *Endpoint) remove(s *sa) {
 	if s.gone {
@@ -222,8 +228,8 @@ func (e *Endpoint) remove(s *sa) {
 	e.lose(s)
 	s.gone = true
 	delete(e.bySPI, s.ourSPI())
-	suite.Wipe(s.skd)
-	s.in, s.out, s.answer, s.own, s.asking = nil, nil, nil, nil, nil
+	s.wipe()
+	s.answer, s.own, s.asking = nil, nil, nil
 	s.parts = [2]*collected{}
 	e.touch(s)
 }

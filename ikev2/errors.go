@@ -3,6 +3,8 @@ package ikev2
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/btns-ipsec/btns/ikev2/wire"
 )
 
 // Reason classifies what was dropped, refused or noticed; the endpoint counts by it.
@@ -32,4 +34,6 @@ type ProtocolError struct {
 
 func (e *ProtocolError) Error() string { return "ikev2: " + e.What }
 
-func (e *RefusedError) Error() string { return fmt.Sprintf("ikev2: peer answered notify %d", e.Notify) }
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("ikev2: peer answered %v", wire.NotifyType(e.Notify))
+}

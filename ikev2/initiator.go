@@ -41,9 +41,9 @@ func (e *Endpoint) protectWith(s *sa, keys suite.Keys) error {
 	if err != nil {
 		return err
 	}
-	s.in, s.out, s.skd = i, r, keys.D
+	s.in, s.out, s.skd, s.inKey = i, r, keys.D, opening{keys.Ei, keys.Ai}
 	if s.initiator {
-		s.in, s.out = r, i
+		s.in, s.out, s.inKey = r, i, opening{keys.Er, keys.Ar}
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ type sa struct {
 	path
 	suite *suite.IKE
 	skd   []byte
-	in    *suite.SK
+	in    *suite.SK // nil in an established SA: made of inKey when a message comes, which is seldom, and large
+	inKey opening
 	out   *suite.SK
 
 	nextOwn  uint32 // message ID of the next request to send
@@ -46,6 +47,21 @@ type sa struct {
 	slot   int32 // in the wheel, -1 outside
 	dirty  bool
 	gone   bool
+}
+
+// opening is the key that messages of the peer are opened with.
+type opening struct{ encr, integ []byte }
+
+// opener returns what opens messages of the peer, or nil while there are no keys.
+func (s *sa) opener() *suite.SK {
+	if s.in != nil || s.inKey.encr == nil {
+		return s.in
+	}
+	in, err := s.suite.New(s.inKey.encr, s.inKey.integ)
+	if err != nil {
+		return nil
+	}
+	return in
 }
 
 // request is the own request in the window of one (RFC 7296 §2.3).

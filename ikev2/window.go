@@ -6,6 +6,9 @@ import (
 	"github.com/btns-ipsec/btns/ikev2/wire"
 )
 
+// keepAnswer is how long an established SA can answer a repeated request.
+const keepAnswer = 5 * time.Minute
+
 // reply answers the request that is being worked on. The octets are kept until the next request comes (RFC 7296 §2.1).
 func (e *Endpoint) reply(s *sa, ps ...wire.Payload) {
 	a := s.asking
@@ -19,6 +22,9 @@ func (e *Endpoint) reply(s *sa, ps ...wire.Payload) {
 		return
 	}
 	s.answer = data
+	if s.state.phase() == established {
+		s.until = e.now.add(keepAnswer)
+	}
 	s.session.spoke = e.now
 	for _, b := range data {
 		e.do(Send{Local: a.local, Remote: a.remote, Data: append([]byte(nil), b...)})
