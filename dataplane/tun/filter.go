@@ -3,9 +3,11 @@
 package tun
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -25,10 +27,12 @@ type filter struct {
 	nft    *nftables.Conn
 	table  *nftables.Table
 	arp    *nftables.Table
-	sets   [4]setPair    // closed hosts, closed nets, open hosts, open nets
-	covers *nftables.Set // interfaces where the redirector takes what should be protected
-	in     map[netip.Prefix]int
-	dirty  bool
+	sets   [4]setPair                    // closed hosts, closed nets, open hosts, open nets
+	covers *nftables.Set                 // interfaces where the redirector takes what should be protected
+	in     map[netip.Prefix]int          // the set that a prefix is to be in
+	was    map[netip.Prefix]int          // where those are that changed since the last commit; -1: nowhere
+	nets   map[int]map[netip.Prefix]bool // what is in the sets of networks
+	news   []string                      // interfaces to be covered
 }
 
 // setPair is the set of one kind for IPv4 and IPv6.
@@ -51,7 +55,7 @@ const memo = "src-valid-mark-was-off"
 const markSetting = "net/ipv4/conf/all/src_valid_mark"
 
 func openFilter(c Config, device string) (f *filter, err error) {
-	f = &filter{cfg: c, device: device, in: make(map[netip.Prefix]int)}
+	f = &filter{cfg: c, device: device, in: make(map[netip.Prefix]int), was: make(map[netip.Prefix]int), nets: make(map[int]map[netip.Prefix]bool)}
 	if f.nft, err = nftables.New(nftables.AsLasting()); err != nil {
 		return nil, fmt.Errorf("tun: nftables: %w", err)
 	}
@@ -128,31 +132,29 @@ func (f *filter) set(p netip.Prefix, s flow.State) {
 	if !p.IsSingleIP() {
 		kind++
 	}
-	old, ok := f.in[p]
-	if ok && old == kind {
-		return
-	}
-	if ok {
-		_ = f.nft.SetDeleteElements(f.sets[old][family(p.Addr())], elements(p))
-	}
+	f.remember(p)
 	f.in[p] = kind
-	f.dirty = true
-	_ = f.nft.SetAddElements(f.sets[kind][family(p.Addr())], elements(p)) // fails for maps only
 }
 
 func (f *filter) forget(p netip.Prefix) {
+	f.remember(p)
+	delete(f.in, p)
+}
+
+func (f *filter) remember(p netip.Prefix) {
+	if _, ok := f.was[p]; ok {
+		return
+	}
+	f.was[p] = nowhere
 	if kind, ok := f.in[p]; ok {
-		delete(f.in, p)
-		f.dirty = true
-		_ = f.nft.SetDeleteElements(f.sets[kind][family(p.Addr())], elements(p))
+		f.was[p] = kind
 	}
 }
 
+const nowhere = -1
+
 // cover leaves an interface to the redirector. Its program stays there if the plane dies, and drops.
-func (f *filter) cover(name string) {
-	f.dirty = true
-	_ = f.nft.SetAddElements(f.covers, []nftables.SetElement{{Key: interfaceName(name)}})
-}
+func (f *filter) cover(name string) { f.news = append(f.news, name) }
 
 // elements is a prefix as elements of a set: one, or an interval.
 func elements(p netip.Prefix) []nftables.SetElement {
@@ -179,14 +181,91 @@ func beyond(p netip.Prefix) []byte {
 	return b
 }
 
-// commit carries out what set and forget noted, in one transaction.
+// commit carries out what set, forget and cover noted: what leaves the sets, then what enters them.
 func (f *filter) commit() error {
-	if !f.dirty {
-		return nil
+	var gone, come [len(setNames)][2][]nftables.SetElement
+	nets := false
+	for p, old := range f.was {
+		if !p.IsSingleIP() {
+			nets = true
+			continue
+		}
+		kind, ok := f.in[p]
+		fam := family(p.Addr())
+		if old != nowhere && (!ok || kind != old) {
+			gone[old][fam] = append(gone[old][fam], elements(p)...)
+		}
+		if ok && kind != old {
+			come[kind][fam] = append(come[kind][fam], elements(p)...)
+		}
 	}
-	f.dirty = false
-	if err := f.nft.Flush(); err != nil {
-		return fmt.Errorf("tun: nftables: %w", err)
+	for _, kind := range [...]int{closedNets, openNets} {
+		if nets {
+			f.networks(kind, &gone[kind], &come[kind])
+		}
+	}
+	var failed error
+	for kind := range f.sets {
+		for fam, s := range f.sets[kind] {
+			failed = errors.Join(failed, f.pieces(s, gone[kind][fam], f.nft.SetDeleteElements), f.pieces(s, come[kind][fam], f.nft.SetAddElements))
+		}
+	}
+	var names []nftables.SetElement
+	for _, name := range f.news {
+		names = append(names, nftables.SetElement{Key: interfaceName(name)})
+	}
+	failed = errors.Join(failed, f.pieces(f.covers, names, f.nft.SetAddElements))
+	clear(f.was)
+	f.news = f.news[:0]
+	if failed != nil {
+		return fmt.Errorf("tun: nftables: %w", failed)
+	}
+	return nil
+}
+
+// networks finds what changes in a set of networks. Intervals may not overlap: a network within another is left out.
+func (f *filter) networks(kind int, gone, come *[2][]nftables.SetElement) {
+	var all []netip.Prefix
+	for p, k := range f.in {
+		if k == kind {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	now := make(map[netip.Prefix]bool)
+	var last netip.Prefix
+	for _, p := range all {
+		if last.IsValid() && last.Overlaps(p) {
+			continue
+		}
+		last = p
+		now[p] = true
+		if !f.nets[kind][p] {
+			come[family(p.Addr())] = append(come[family(p.Addr())], elements(p)...)
+		}
+	}
+	for p := range f.nets[kind] {
+		if !now[p] {
+			gone[family(p.Addr())] = append(gone[family(p.Addr())], elements(p)...)
+		}
+	}
+	f.nets[kind] = now
+}
+
+// pieces changes a set by so many elements at once as a message holds. Their number is even: intervals have two.
+func (f *filter) pieces(s *nftables.Set, all []nftables.SetElement, change func(*nftables.Set, []nftables.SetElement) error) error {
+	const most = 512
+	for len(all) > 0 {
+		n := min(most, len(all))
+		if err := change(s, all[:n]); err != nil {
+			return err
+		}
+		if err := f.nft.Flush(); err != nil {
+			return err
+		}
+		all = all[n:]
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ func (f *filter) known(c *nftables.Chain) {
 		f.rule(c, inFamily(fam), laterFragment(fam), f.mark(), accept())
 		// A host speaks for itself; what it forwards from others is not its own, nor is what passes this host by.
 		f.rule(c, f.address(closedHosts, fam, source), toLocal(), counted(), drop())
+		f.rule(c, f.address(openHosts, fam, source), f.mark(), accept())
 		f.rule(c, f.address(closedNets, fam, source), counted(), drop())
 	}
 	f.rule(c, f.mark())
@@ -67,6 +68,7 @@ func (f *filter) departures() {
 	for fam := range 2 {
 		f.rule(c, f.address(closedHosts, fam, destination), covered, accept())
 		f.rule(c, f.address(closedHosts, fam, destination), counted(), drop())
+		f.rule(c, f.address(openHosts, fam, destination), accept())
 		f.rule(c, f.address(closedNets, fam, destination), counted(), drop())
 	}
 	c = f.chain("forwarded", nftables.ChainHookForward, hookPriority+1)

@@ -33,6 +33,7 @@ func (n *node) fine() {
 // Strict reverse-path filters on both ends and no neighbour known: what is routed to the device is still accepted from
 // the wire, and ARP is answered (design: TUN plane).
 func TestStrictReversePath(t *testing.T) {
+	t.Parallel()
 	for _, mode := range [][]pairOption{nil, {raw}, {tunnel}} {
 		a, b := twoNodes(t)
 		for _, n := range []*node{a, b} {
@@ -55,6 +56,7 @@ func TestStrictReversePath(t *testing.T) {
 
 // A rule for the real interface holds for what came out of ESP (BTNS-CORE-24), and what it lets pass is let pass.
 func TestInterfaceFilter(t *testing.T) {
+	t.Parallel()
 	for _, mode := range [][]pairOption{nil, {tunnel}} {
 		a, b := twoNodes(t)
 		a.open(Config{})
@@ -89,6 +91,7 @@ func TestInterfaceFilter(t *testing.T) {
 // Clear text is dropped both ways once a prefix is protected, except in the two seconds of an upgrade; the other host is
 // told apart from third ones.
 func TestClearText(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	a.open(Config{})
 	a.mustPing(b4)
@@ -127,8 +130,45 @@ func TestClearText(t *testing.T) {
 	a.mustPing(b6)
 }
 
+// Networks may lie within one another, in any order and state; the host within is what its own prefix says.
+func TestNestedNetworks(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	a.open(Config{})
+	set := func(prefix string, s flow.State) {
+		t.Helper()
+		a.apply(dataplane.SetPrefix{Prefix: netip.MustParsePrefix(prefix), State: s})
+	}
+	set("192.0.2.0/25", flow.Closed)
+	set("192.0.2.0/24", flow.Protect)
+	set("192.0.0.0/16", flow.Closed)
+	set("192.0.2.0/26", flow.Hold)
+	set("2001:db8::/32", flow.Closed)
+	set("2001:db8::/64", flow.Upgrade)
+	if a.ping(b4) == nil || b.ping(a4) == nil || b.ping(a6) == nil {
+		t.Error("closed network reached")
+	}
+	set("192.0.2.2/32", flow.Upgrade)
+	a.apply(dataplane.AddSA{Spec: pairOf(1, gcm128, a4, b4), Use: true})
+	b.open(Config{})
+	b.apply(dataplane.AddSA{Spec: pairOf(1, gcm128, b4, a4)})
+	b.mustPing(a4)
+	set("192.0.0.0/16", flow.Clear)
+	set("192.0.2.2/32", flow.Clear)
+	if a.ping(b4) == nil || b.ping(a4) == nil {
+		t.Error("network within the one that was forgotten is open")
+	}
+	for _, p := range []string{"192.0.2.0/24", "192.0.2.0/25", "192.0.2.0/26", "2001:db8::/32", "2001:db8::/64"} {
+		set(p, flow.Clear)
+	}
+	b.in(func() { _ = b.plane.Close() })
+	a.mustPing(b4)
+	b.mustPing(a6)
+}
+
 // A held packet leaves when there is an SA, and asks for it once.
 func TestHold(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	a.open(Config{})
 	b.open(Config{})
@@ -166,6 +206,7 @@ func TestHold(t *testing.T) {
 
 // Close leaves the host as it was, and so does Cleanup after a plane was killed; until then protected hosts stay closed.
 func TestLeavesNothing(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	before := a.snapshot()
 	a.open(Config{})
@@ -250,6 +291,7 @@ func TestVictim(t *testing.T) {
 
 // What is missing is named, with what to do.
 func TestOpenErrors(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	a := newNode(t, "a")
 	l := a.packet(":4500")

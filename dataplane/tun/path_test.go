@@ -16,6 +16,7 @@ import (
 // Traffic of a masqueraded container is the host's: it is protected, whichever way the host wrote its rule, and the
 // answers find the container. What is only forwarded is left alone.
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	for _, rule := range []string{`oifname "eth0" masquerade`, `ip saddr 172.17.0.0/16 oifname != "docker0" masquerade`} {
 		a, b := twoNodes(t)
 		c := newNode(t, "container")
@@ -52,6 +53,7 @@ func TestContainer(t *testing.T) {
 // A narrow link on the path: nothing is black-holed, senders are told, and the plane's own packets stay whole as soon as
 // it knows (RFC 4301 §8.2).
 func TestNarrowPath(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	a, r, b := newNode(t, "a"), newNode(t, "router"), newNode(t, "b")
 	join(a, "eth0", r, "left")
@@ -93,6 +95,7 @@ func TestNarrowPath(t *testing.T) {
 // One end behind a NAT: addresses are substituted, checksums repaired, and a NAT that forgets is followed (RFC 7296
 // §2.23, RFC 3948 §3.1.2).
 func TestNAT(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	a, r, b := newNode(t, "a"), newNode(t, "nat"), newNode(t, "b")
 	join(a, "eth0", r, "left")
@@ -140,6 +143,7 @@ func TestNAT(t *testing.T) {
 
 // Two secondary addresses and a changed one are told of.
 func TestAddressChanged(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	a.open(Config{})
 	b.open(Config{})

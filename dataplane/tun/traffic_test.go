@@ -95,6 +95,7 @@ func echo(t testing.TB, from, to *node, addr string, sizes ...int) {
 
 // Between two hosts everything passes, in both families, modes and forms of ESP.
 func TestTraffic(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		suite   protect.Suite
@@ -106,6 +107,7 @@ func TestTraffic(t *testing.T) {
 		{"tunnel as protocol 50, AES-CBC", cbc, []pairOption{raw, tunnel}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := twoNodes(t)
 			a.open(Config{})
 			b.open(Config{})

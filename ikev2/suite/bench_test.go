@@ -82,7 +82,8 @@ func BenchmarkVerify(b *testing.B) {
 // BenchmarkSK seals and opens a message of the size of an IKE_AUTH request.
 func BenchmarkSK(b *testing.B) {
 	for _, c := range []Cipher{
-		{Encr: protect.AESGCM16, KeyBits: 128}, {Encr: protect.ChaCha20Poly1305, KeyBits: 256},
+		{Encr: protect.AESGCM16, KeyBits: 128},
+		{Encr: protect.ChaCha20Poly1305, KeyBits: 256},
 		{protect.AESCBC, 256, protect.HMACSHA256},
 	} {
 		b.Run(c.String(), func(b *testing.B) {

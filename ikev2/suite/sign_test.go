@@ -384,10 +384,14 @@ func TestParseAlgorithm(t *testing.T) {
 		{"as RFC 7427 §A.4.3 prints it, with trailerField", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)),
 			"a203020120", "a303020101")), pss},
 		{"hashes without NULL", seq(oid, seq(tag("a0", sha256n), tag("a1", seq(mgf, sha256n)), "a203020120")), pss},
-		{"default salt", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)))),
-			algorithm{family: famPSS, hash: SHA256, salt: 20}},
-		{"salt of the largest size", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)), "a204020200de")),
-			algorithm{family: famPSS, hash: SHA256, salt: 222}},
+		{
+			"default salt", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)))),
+			algorithm{family: famPSS, hash: SHA256, salt: 20},
+		},
+		{
+			"salt of the largest size", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)), "a204020200de")),
+			algorithm{family: famPSS, hash: SHA256, salt: 222},
+		},
 		{"salt 0", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)), "a203020100")), algorithm{}},
 		{"salt -1", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)), "a2030201ff")), algorithm{}},
 		{"huge salt", seq(oid, seq(tag("a0", sha256), tag("a1", seq(mgf, sha256)), "a20a02087fffffffffffffff")), algorithm{}},

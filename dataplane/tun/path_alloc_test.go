@@ -1,0 +1,157 @@
+//go:build linux
+
+package tun
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+)
+
+// tcpFrame is a frame of the device with n octets of TCP payload to be cut into segments of size.
+func tcpFrame(n, size int) []byte {
+	src, dst := netip.MustParseAddr(a4), netip.MustParseAddr(b4)
+	p := make([]byte, 40+n)
+	flow.PutHeader(p, src, dst, protoTCP, 0, 64, 20+n)
+	be.PutUint16(p[20:], 1000)
+	be.PutUint16(p[22:], 2000)
+	p[32], p[33] = 5<<4, tcpACK
+	b := make([]byte, headroom+vnetLen+len(p)+tailroom)
+	if n > size {
+		vnet{flags: needsSum, gso: gsoTCP4, head: 40, size: size, sumStart: 20, sumOff: 16}.put(b[headroom:])
+	} else {
+		vnet{flags: needsSum, sumStart: 20, sumOff: 16}.put(b[headroom:])
+		be.PutUint16(p[36:], fold(sum(p[12:20], uint64(0))+0)) // the kernel's partial sum; its value is of no matter here
+	}
+	copy(b[headroom+vnetLen:], p)
+	return b
+}
+
+// Neither path allocates per packet (performance.md §7).
+func TestNoAllocation(t *testing.T) {
+	for _, mode := range [][]pairOption{nil, {tunnel}, {raw}} {
+		a, _ := twoNodes(t)
+		a.open(Config{})
+		spec := pairOf(1, gcm128, a4, b4, mode...)
+		a.protect(spec)
+		o := a.plane.outs[0]
+		o.mu.Lock()
+		table := a.plane.table.Load()
+		for _, frame := range [][]byte{tcpFrame(1000, 1448), tcpFrame(60000, 1380)} {
+			work := make([]byte, len(frame))
+			if n := testing.AllocsPerRun(50, func() {
+				copy(work, frame)
+				o.packet(table, work, headroom+vnetLen, len(work)-tailroom, readVnet(work[headroom:]), false)
+				o.flush()
+			}); n != 0 {
+				t.Errorf("%v: %v allocations for a frame of %d octets out", spec.Mode, n, len(frame))
+			}
+		}
+		o.mu.Unlock()
+		if u := a.plane.Counters(nil)[0]; u.PacketsOut < 50*44 {
+			t.Errorf("only %d packets were sealed", u.PacketsOut)
+		}
+		inboundAllocations(t, a, spec)
+	}
+}
+
+func inboundAllocations(t *testing.T, a *node, spec flow.Spec) {
+	t.Helper()
+	peer, err := flow.NewPair(pairOf(1, gcm128, b4, a4, func(s *flow.Spec) { s.Mode = spec.Mode }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const runs, each = 60, 40
+	var sealed [][]byte
+	for k := range runs * each {
+		p := tcpFrame(1000, 1448)
+		p = p[headroom+vnetLen : len(p)-tailroom]
+		copy(p[12:], []byte{192, 0, 2, 2, 192, 0, 2, 1})
+		sumIPv4(p[:20])
+		be.PutUint32(p[24:], uint32(1000*k))
+		p[36], p[37] = 0, 0
+		be.PutUint16(p[36:], ^fold(sum(p[20:], pseudoOf(p, 20, protoTCP, len(p)-20))))
+		_, info, err := flow.ParseFlow(p, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, why := peer.SealPacket(nil, p, &info)
+		if why != flow.NoReason {
+			t.Fatal(why)
+		}
+		sealed = append(sealed, b)
+	}
+	i := a.plane.ins[0]
+	for _, in := range a.plane.ins {
+		if in.s.kind == encapSocket && !in.s.v6 {
+			i = in
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.table, i.now = a.plane.table.Load(), time.Now().UnixNano()
+	i.from, i.how = netip.MustParseAddrPort(b4+":4500"), arrival{local: netip.MustParseAddr(a4)}
+	before := saOf(i.table.Pair(1)).pair.Usage().PacketsIn
+	if n := testing.AllocsPerRun(runs-1, func() {
+		for _, b := range sealed[:each] {
+			i.datagram(b)
+		}
+		sealed = sealed[each:]
+		i.x.flush()
+	}); n != 0 {
+		t.Errorf("%v: %v allocations for %d packets in", spec.Mode, n, each)
+	}
+	i.use(nil)
+	u := i.table.Pair(1).Usage()
+	if u.PacketsIn-before != runs*each || u.Drops != 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
+// Ten thousand peers come and go one by one, and stay cheap.
+func TestManyPrefixes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short: ten thousand peers")
+	}
+	a, _ := twoNodes(t)
+	a.open(Config{})
+	const many = 10000
+	at := func(i int) dataplane.SetPrefix {
+		addr := netip.AddrFrom4([4]byte{192, 0, 2, 100})
+		if i > 0 {
+			addr = netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})
+		}
+		return dataplane.SetPrefix{Prefix: netip.PrefixFrom(addr, 32), State: flow.Protect, Local: netip.MustParseAddr(a4)}
+	}
+	a.sh("ip route add 10.9.0.0/16 via 192.0.2.2")
+	batch := make([]dataplane.Change, 0, many)
+	for i := range many - 100 {
+		batch = append(batch, at(i))
+	}
+	begin := time.Now()
+	a.apply(batch...)
+	all := time.Since(begin)
+	begin = time.Now()
+	for i := many - 100; i < many; i++ {
+		a.apply(at(i))
+	}
+	single := time.Since(begin) / 100
+	t.Logf("%d at once: %v; one more: %v", many, all, single)
+	if single > 20*time.Millisecond {
+		t.Errorf("one more prefix beside %d took %v", many, single)
+	}
+	if n := len(a.plane.host.routes); n != many {
+		t.Errorf("%d routes", n)
+	}
+	for i := range batch {
+		c := at(i)
+		c.State = flow.Clear
+		batch[i] = c
+	}
+	begin = time.Now()
+	a.apply(batch...)
+	t.Logf("removed: %v", time.Since(begin))
+}
