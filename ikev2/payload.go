@@ -188,10 +188,13 @@ func certPayloads(l Local, peerHashes []suite.Hash) (ps []wire.Payload) {
 	return ps
 }
 
-// certRequests asks peers that show a key only when asked. In one for raw keys the authority is empty (BTNS-CORE-35).
+// certRequests asks peers that show a key only when asked. In one for raw keys the authority is empty (BTNS-CORE-35). Which
+// authority issues a certificate does not matter here; there has to be one because some versions of strongSwan take a request
+// without any for malformed.
 func certRequests() []wire.Payload {
+	whoever := sha1.Sum([]byte("btns")) //nolint:gosec // see import
 	return []wire.Payload{
-		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertX509}),
+		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertX509, Authorities: whoever[:]}),
 		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertRawKey}),
 	}
 }

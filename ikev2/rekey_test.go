@@ -244,7 +244,11 @@ const storms = 150
 
 // RFC 7296 §2.25: everything at once: rekeys, deletes, new children from both sides on a bad wire. What remains fits.
 func TestStorm(t *testing.T) {
-	for seed := range uint64(storms) {
+	n := uint64(storms)
+	if testing.Short() {
+		n /= 10
+	}
+	for seed := range n {
 		p := newPair(t, 1000+seed, plain(), plain())
 		a, b := p.connect()
 		p.loss, p.wobble, p.dup = 0.1, 80*time.Millisecond, 0.1
