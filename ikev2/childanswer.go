@@ -53,7 +53,7 @@ func (a *answerChild) ask(e *Endpoint, s *sa, m *wire.Message) bool {
 	switch {
 	case len(a.asked[0]) == 0 || len(a.asked[1]) == 0:
 		return a.decline(e, s, wire.TSUnacceptable)
-	case len(s.session.children) >= e.cfg.MaxChildren && a.old == nil:
+	case len(s.session.children) >= e.cfg.MaxChildren && (a.old == nil || len(s.session.children) >= 2*e.cfg.MaxChildren):
 		return a.decline(e, s, wire.NoAdditionalSAs)
 	}
 	a.question(e, s)

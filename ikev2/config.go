@@ -113,7 +113,7 @@ func Defaults() Config {
 		FragmentSize: 1280,
 		HalfOpenTime: 30 * time.Second,
 		CookieAbove:  100,
-		MaxHalfOpen:  10000, MaxHalfOpenPerPrefix: 64, MaxSAs: 250000,
+		MaxHalfOpen:  10000, MaxHalfOpenPerPrefix: 256, MaxSAs: 250000,
 		MaxChildren: 64,
 		Keepalive:   20 * time.Second,
 	}

@@ -119,9 +119,9 @@ func (st *initSent) computed(e *Endpoint, s *sa, j work) {
 	case j == work(st.agreeing):
 		a := st.agreeing
 		st.agreeing = nil
-		if a.err != nil { // a bad public value in IKE_SA_INIT: as if it had not come (RFC 7296 §2.12, RFC 6989)
+		if a.err != nil { // a bad public value in IKE_SA_INIT: as if it had not come (RFC 6989)
 			e.count(BadPublicValue)
-			e.drop(s, &ProtocolError{What: "bad public value in IKE_SA_INIT"})
+			s.own.at = e.now.add(time.Duration(s.own.wait))
 			return
 		}
 		st.finish(e, s, a.shared)

@@ -50,8 +50,9 @@ type agree struct {
 }
 
 func (j *agree) Run() {
-	j.shared, j.err = j.private.Shared(j.peer)
-	j.private.Wipe()
+	if j.shared, j.err = j.private.Shared(j.peer); j.err == nil {
+		j.private.Wipe()
+	}
 }
 
 // respond does the exchange responder's part.
