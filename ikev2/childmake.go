@@ -183,6 +183,13 @@ func (t *makeChild) refused(e *Endpoint, s *sa, m *message, x wire.NotifyType) {
 				return
 			}
 		}
+	case wire.NoProposalChosen:
+		if len(t.req.KE) == 0 { // perhaps the peer wants forward secrecy
+			t.req.KE = anyKE(s.suite.KE)
+			s.own = &request{task: t}
+			t.prepare(e, s)
+			return
+		}
 	case wire.TemporaryFailure:
 		if t.crossed != nil {
 			t.fail(e, s, nil)
@@ -216,6 +223,17 @@ func (t *makeChild) refused(e *Endpoint, s *sa, m *message, x wire.NotifyType) {
 		return
 	}
 	t.fail(e, s, &RefusedError{Notify: uint16(x), Authenticated: true})
+}
+
+// anyKE is every plain key exchange method, k first.
+func anyKE(k suite.KE) []uint16 {
+	out := []uint16{uint16(k)}
+	for _, x := range []suite.KE{suite.X25519, suite.P256, suite.P384, suite.MODP3072, suite.MODP2048, suite.MODP4096} {
+		if x != k {
+			out = append(out, uint16(x))
+		}
+	}
+	return out
 }
 
 // accept checks a granted child against what was asked, and goes on to the judge.

@@ -84,6 +84,19 @@ func TestRekeyChildOtherKE(t *testing.T) {
 	}
 }
 
+// A peer that wants forward secrecy for children gets it in the second try.
+func TestRekeyChildWantsKE(t *testing.T) {
+	p := newPair(t, 19, plain(), plain())
+	p.b.kes = []uint16{uint16(suite.MODP2048)}
+	p.connect()
+	p.step(p.a, RekeyChild{p.a.one(t).Child})
+	p.run(time.Minute)
+	p.settled("forward secrecy")
+	if count[ChildFailed](p.a) != 0 {
+		t.Error("the judge was told of a failure")
+	}
+}
+
 // RFC 7296 §2.8: rekeying by the clock, with jitter, on both sides, for as long as one likes.
 func TestRekeyByTime(t *testing.T) {
 	cfg := plain()
