@@ -96,7 +96,7 @@ func (f *filter) build() error {
 	for kind := range f.sets {
 		for fam := range 2 {
 			s := &nftables.Set{
-				Table: f.table, Name: fmt.Sprintf("%s%d", setNames[kind], 4+2*fam),
+				Table: f.table, Name: fmt.Sprintf("%s%d", setNames[kind], 4+2*fam), ID: uint32(2*kind + fam + 1),
 				KeyType:  [...]nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIP6Addr}[fam],
 				Interval: kind == closedNets || kind == openNets,
 			}
@@ -106,7 +106,7 @@ func (f *filter) build() error {
 			}
 		}
 	}
-	f.covers = &nftables.Set{Table: f.table, Name: "covered", KeyType: nftables.TypeIFName}
+	f.covers = &nftables.Set{Table: f.table, Name: "covered", ID: 2*uint32(len(setNames)) + 1, KeyType: nftables.TypeIFName}
 	if err := f.nft.AddSet(f.covers, nil); err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,12 +99,12 @@ func (n *node) sh(cmd string) string {
 // join puts a cable between two nodes.
 func join(a *node, devA string, b *node, devB string) {
 	a.t.Helper()
-	a.in(func() {
-		v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: devA}, PeerName: devB, PeerNamespace: netlink.NsFd(int(b.ns))}
-		if err := netlink.LinkAdd(v); err != nil {
-			a.t.Fatal(err)
-		}
-	})
+	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: devA}, PeerName: devB, PeerNamespace: netlink.NsFd(int(b.ns))}
+	var err error
+	a.in(func() { err = netlink.LinkAdd(v) })
+	if err != nil {
+		a.t.Fatal(err)
+	}
 	a.sh("ip link set " + devA + " up")
 	b.sh("ip link set " + devB + " up")
 }
@@ -140,11 +140,11 @@ func (n *node) open(cfg Config) {
 
 func (n *node) apply(changes ...dataplane.Change) {
 	n.t.Helper()
-	n.in(func() {
-		if err := n.plane.Apply(changes); err != nil {
-			n.t.Fatal(err)
-		}
-	})
+	var err error
+	n.in(func() { err = n.plane.Apply(changes) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) seen() []dataplane.Event {
@@ -266,12 +266,14 @@ func protectBoth(a, b *node, s protect.Suite, options ...pairOption) {
 
 func (n *node) listen(network, addr string) (l net.Listener) {
 	n.t.Helper()
-	n.in(func() {
-		var err error
-		if l, err = net.Listen(network, addr); err != nil {
+	var err error
+	for end := time.Now().Add(5 * time.Second); l == nil; {
+		n.in(func() { l, err = net.Listen(network, addr) })
+		// Another test may be starting a process, which has the last listener until it is what it is to be.
+		if err != nil && (!errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end)) {
 			n.t.Fatal(err)
 		}
-	})
+	}
 	n.t.Cleanup(func() { _ = l.Close() })
 	return l
 }
@@ -283,31 +285,31 @@ func (n *node) dial(network, addr string) (c net.Conn, err error) {
 
 func (n *node) packet(addr string) (c net.PacketConn) {
 	n.t.Helper()
-	n.in(func() {
-		var err error
-		if c, err = net.ListenPacket("udp", addr); err != nil {
+	var err error
+	for end := time.Now().Add(5 * time.Second); c == nil; {
+		n.in(func() { c, err = net.ListenPacket("udp", addr) })
+		if err != nil && (!errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end)) {
 			n.t.Fatal(err)
 		}
-	})
+	}
 	n.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-func (n *node) ping(addr string) error {
-	out, err := n.try("ping -c 2 -i 0.05 -W 1 " + addr)
-	if err == nil && !strings.Contains(out, " 0% packet loss") {
-		err = errors.New("lost")
-	}
-	if err != nil {
-		return fmt.Errorf("%s: ping %s: %w: %s", n.name, addr, err, out)
+// ping sends one packet: with more, ping(8) waits for the rest only twice as long as the first took.
+func (n *node) ping(addr string) error { return n.pinged("-W 1 " + addr) }
+
+func (n *node) pinged(args string) error {
+	if out, err := n.try("ping -c 1 " + args); err != nil {
+		return fmt.Errorf("%s: ping %s: %w: %s", n.name, args, err, out)
 	}
 	return nil
 }
 
 func (n *node) mustPing(addr string) {
 	n.t.Helper()
-	if err := n.ping(addr); err != nil {
-		n.t.Fatal(err)
+	if err := n.pinged("-W 5 " + addr); err != nil {
+		n.t.Fatalf("%v; events: %+v", err, n.seen())
 	}
 }
 

@@ -21,4 +21,5 @@ func writeSetting(name, value string) error { return os.WriteFile("/proc/sys/"+n
 func (h *host) quietDevice() {
 	_ = writeSetting("net/ipv6/conf/"+h.p.name+"/addr_gen_mode", "1")
 	_ = writeSetting("net/ipv6/conf/"+h.p.name+"/accept_ra", "0")
+	_ = writeSetting("net/ipv4/conf/"+h.p.name+"/disable_xfrm", "1") // packets on the device raise no acquires
 }
