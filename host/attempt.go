@@ -92,6 +92,7 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		return
 	}
 	if s := p.session(); s != nil { // the IKE SA is there, only the child is missing
+		s.promises(child.ID, child.SPI)
 		h.ike(now, ikev2.CreateChild{SA: s.handle, Child: child})
 		return
 	}
@@ -114,8 +115,12 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
 		init.InitialContact = true
 		if p.cfg.Childless {
 			init.Child = nil
-			h.sas.Release(child.SPI)
 		}
+	}
+	if init.Child == nil {
+		h.sas.Release(child.SPI)
+	} else {
+		s.promises(child.ID, child.SPI)
 	}
 	if required {
 		h.enter(now, p, StateNegotiating, "making SAs", "")

@@ -22,6 +22,7 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		return
 	}
 	p := s.peer
+	h.settle(s, a.Child, true)
 	pair := h.sas.Add(sad.Pair{
 		ID: uint64(a.Child), Owner: uint64(a.SA), Peer: p.addr, Key: s.who.Key, Suite: a.Suite, Mode: a.Mode,
 		SPIIn: a.SPIIn, SPIOut: a.SPIOut, Local: a.Local, Remote: a.Remote, Encap: encapsulated(a.NAT), Since: now,
@@ -128,7 +129,11 @@ func (h *Host) peerOfPair(sa ikev2.Handle, addr netip.Addr) *peer {
 
 func (h *Host) childFailed(now time.Time, a ikev2.ChildFailed) {
 	s := h.sessions[a.SA]
-	if s == nil || s.peer == nil || h.sends(s.peer) {
+	if s == nil {
+		return
+	}
+	h.settle(s, a.Child, false)
+	if s.peer == nil || h.sends(s.peer) {
 		return
 	}
 	p := s.peer

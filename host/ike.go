@@ -133,6 +133,9 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 		return
 	}
 	delete(h.sessions, a.SA)
+	for _, p := range s.promised {
+		h.sas.Release(p.spi)
+	}
 	defer h.farewellDone()
 	p := s.peer
 	if p == nil { // a stranger's attempt that came to nothing; judgePeer has told why

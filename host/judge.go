@@ -115,7 +115,9 @@ func (h *Host) fillChild(answer *ikev2.ChildJudged, q ikev2.JudgeChild) error {
 	if q.Stage == ikev2.Answered {
 		return nil
 	}
-	answer.SPI, err = h.sas.Reserve(h.rand)
+	if answer.SPI, err = h.sas.Reserve(h.rand); err == nil {
+		s.promises(q.Child, answer.SPI)
+	}
 	return err
 }
 

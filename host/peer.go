@@ -55,6 +55,33 @@ type session struct {
 	recorded  bool // trust has been told that traffic went both ways
 
 	lastIn, lastOut uint64 // packets at the last reading
+
+	promised []promise // SPIs of children that have not come yet
+}
+
+// promise is an inbound SPI that was drawn for a child.
+type promise struct {
+	child ikev2.ChildID
+	spi   uint32
+}
+
+// promises notes that spi is kept for child.
+func (s *session) promises(child ikev2.ChildID, spi uint32) {
+	s.promised = append(s.promised, promise{child, spi})
+}
+
+// settle ends the promise of one child: the SPI is returned unless the child has come.
+func (h *Host) settle(s *session, child ikev2.ChildID, came bool) {
+	kept := s.promised[:0]
+	for _, p := range s.promised {
+		switch {
+		case p.child != child:
+			kept = append(kept, p)
+		case !came:
+			h.sas.Release(p.spi)
+		}
+	}
+	s.promised = kept
 }
 
 // required reports whether traffic with p may never go in clear.

@@ -58,7 +58,7 @@ type StatusView struct {
 	Key                                        identity.Fingerprint
 	Since                                      time.Time
 	Protected, Probing, Clear, Refused, Outage int
-	IKESAs, HalfOpen, Children, Pins           int
+	IKESAs, HalfOpen, Children, Pins, Promised int
 	Drops                                      map[string]uint64 // by reason, IKE and packets
 	Problems                                   []string
 }

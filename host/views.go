@@ -97,6 +97,7 @@ func (h *Host) Status(now time.Time) StatusView {
 			v.IKESAs++
 		}
 	}
+	v.Promised = h.sas.Reserved()
 	st := h.endpoint.Stats()
 	v.HalfOpen = st.HalfOpen
 	for reason, n := range st.Counts {

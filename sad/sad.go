@@ -66,6 +66,9 @@ func (d *DB) Release(spi uint32) {
 	}
 }
 
+// Reserved is how many SPIs are kept for pairs that have not come.
+func (d *DB) Reserved() int { return len(d.bySPI) - len(d.byID) }
+
 // Add takes a pair in. Its ID is new.
 func (d *DB) Add(p Pair) *Pair {
 	if d.byID == nil {

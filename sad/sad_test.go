@@ -33,6 +33,9 @@ func TestReserve(t *testing.T) {
 		t.Fatalf("released SPI not drawn: %d, %v", again, err)
 	}
 	d.Add(Pair{ID: 1, SPIIn: 256})
+	if d.Reserved() != 1 {
+		t.Fatalf("%d reserved, want the one of SPI 257", d.Reserved())
+	}
 	d.Release(256) // belongs to a pair: stays
 	if _, err := d.Reserve(spis(256)); err == nil {
 		t.Fatal("an SPI in use was drawn")

@@ -47,6 +47,16 @@ func (w *World) CheckOnePair(a, b *Node) {
 	}
 }
 
+// CheckNoPromises fails the world when an SPI is kept for a child that will never come.
+func (w *World) CheckNoPromises(nodes ...*Node) {
+	w.t.Helper()
+	for _, n := range nodes {
+		if s := n.host.Status(w.now); s.Promised != 0 {
+			w.Fail("%s keeps %d SPIs for children that never came", n.Name, s.Promised)
+		}
+	}
+}
+
 // CheckWorks fails the world unless a packet each way arrives protected.
 func (w *World) CheckWorks(a, b *Node) {
 	w.t.Helper()

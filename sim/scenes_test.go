@@ -139,6 +139,7 @@ func TestCrowds(t *testing.T) {
 				w.CheckOnePair(a, b)
 			}
 		}
+		w.CheckNoPromises(nodes...)
 	})
 }
 

@@ -112,6 +112,7 @@ func TestStranger(t *testing.T) {
 	if a.Protected(mute) {
 		w.Fail("protected with nobody")
 	}
+	w.CheckNoPromises(a)
 }
 
 // Another key at a recorded address is refused, and nothing goes in clear (BTNS-TRUST-30).
