@@ -38,8 +38,8 @@ func newHarness(t *testing.T) *harness {
 	for _, n := range []*node{a, b} { // nobody listens on the ports: that is not to be told
 		n.sh(`nft 'table inet quiet { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; icmpv6 type destination-unreachable drop; }; }'`)
 	}
-	a.mustPing(b4) // neighbours are known
-	a.mustPing(b6)
+	a.reach(b4) // neighbours are known
+	a.reach(b6)
 	a.in(func() {
 		h.app = [2]int{h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW), h.socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)}
 		h.collect(h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_UDP), h.delivered4)

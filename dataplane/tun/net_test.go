@@ -313,6 +313,18 @@ func (n *node) mustPing(addr string) {
 	}
 }
 
+// reach waits until addr answers: a link that has just come up may lose the first packets.
+func (n *node) reach(addr string) {
+	n.t.Helper()
+	var err error
+	for range 15 {
+		if err = n.ping(addr); err == nil {
+			return
+		}
+	}
+	n.t.Fatal(err)
+}
+
 var dialer = net.Dialer{Timeout: 1500 * time.Millisecond}
 
 func single(a string) netip.Prefix {

@@ -134,17 +134,3 @@ func TestTraffic(t *testing.T) {
 		})
 	}
 }
-
-func TestThroughput(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out with -short: measures")
-	}
-	const size = 1 << 28
-	a, b := twoNodes(t)
-	plain := transfer(t, a, b, b4, size)
-	a.open(Config{})
-	b.open(Config{})
-	protectBoth(a, b, gcm128)
-	took := transfer(t, a, b, b4, size)
-	t.Logf("256 MiB in one stream: plain %v, protected %v (%.2f Gbit/s)", plain, took, 8*float64(size)/1e9/took.Seconds())
-}
