@@ -23,50 +23,66 @@ import (
 type variant struct {
 	name string
 	a, b *netlab.Host
-	to   string               // the address of b to talk to
-	rss  func(*testing.T) int // KiB of the larger end, nil where nothing runs
+	to   string // the address of b to talk to
+	pids []int  // of the programs that carry the packets, one an end
 }
 
-func plain(t *testing.T) variant {
-	a, b := netlab.New(t).Direct()
+// link is how the two hosts are joined.
+type link struct {
+	whole bool // every packet goes by itself: no segmentation offload
+}
+
+func (l link) make(t *testing.T) (a, b *netlab.Host) {
+	t.Helper()
+	a, b = netlab.New(t).Direct()
+	if l.whole {
+		for _, h := range []*netlab.Host{a, b} {
+			h.IP("link", "set", "dev", netlab.LinkName, "gso_max_segs", "1")
+		}
+	}
+	return a, b
+}
+
+func plain(t *testing.T, l link) variant {
+	a, b := l.make(t)
 	return variant{a: a, b: b, to: netlab.B4}
 }
 
-func btns(t *testing.T) variant {
-	a, b := netlab.New(t).Direct()
-	da, db := a.Btns(""), b.Btns("")
-	da.Wait(netlab.B4)
-	return variant{a: a, b: b, to: netlab.B4, rss: func(t *testing.T) int {
-		return max(residentKiB(t, da.PID()), residentKiB(t, db.PID()))
-	}}
+func btns(t *testing.T, l link) variant { return btnsWith(t, l, "") }
+
+func btnsChaCha(t *testing.T, l link) variant {
+	return btnsWith(t, l, "[default]\nesp = [\"chacha20poly1305\"]\n")
 }
 
-func strongSwan(t *testing.T) variant {
-	l := netlab.New(t)
-	a, b := l.Direct()
-	l.Inner(a, b)
-	c := l.Case("rawkey")
+func btnsWith(t *testing.T, l link, config string) variant {
+	a, b := l.make(t)
+	da, db := a.Btns(config), b.Btns(config)
+	da.Wait(netlab.B4)
+	return variant{a: a, b: b, to: netlab.B4, pids: []int{da.PID(), db.PID()}}
+}
+
+func strongSwan(t *testing.T, l link) variant {
+	a, b := l.make(t)
+	a.Lab().Inner(a, b)
+	c := a.Lab().Case("rawkey")
 	sb, sa := b.StrongSwan(c.B), a.StrongSwan(c.A)
 	if err := sa.Initiate("net"); err != nil {
 		t.Fatal(err)
 	}
 	// What has no tunnel policy of its own takes the address that the policy covers.
 	a.IP("route", "replace", netlab.BIn4, "via", netlab.B4, "src", netlab.AIn4)
-	return variant{a: a, b: b, to: netlab.BIn4, rss: func(t *testing.T) int {
-		return max(residentKiB(t, sa.PID()), residentKiB(t, sb.PID()))
-	}}
+	return variant{a: a, b: b, to: netlab.BIn4, pids: []int{sa.PID(), sb.PID()}}
 }
 
 // wireguardGo runs the wireguard-go of tools/go.mod on both ends.
-func wireguardGo(t *testing.T) variant {
-	l := netlab.New(t)
-	bin := l.Path("wireguard-go")
+func wireguardGo(t *testing.T, l link) variant {
+	a, b := l.make(t)
+	bin := a.Lab().Path("wireguard-go")
 	build := exec.Command("go", "build", "-modfile=tools/go.mod", "-o", bin, "golang.zx2c4.com/wireguard")
 	build.Dir = netlab.Root()
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	a, b := l.Direct()
 	var keys [2]*ecdh.PrivateKey
 	for i := range keys {
 		k, err := ecdh.X25519().GenerateKey(rand.Reader)
@@ -86,9 +102,7 @@ func wireguardGo(t *testing.T) variant {
 		h.IP("link", "set", dev, "up")
 	}
 	netlab.Until(t, 10*time.Second, "wireguard-go carries packets", func() error { return a.Reaches("10.98.0.2") })
-	return variant{a: a, b: b, to: "10.98.0.2", rss: func(t *testing.T) int {
-		return max(residentKiB(t, ends[0].PID()), residentKiB(t, ends[1].PID()))
-	}}
+	return variant{a: a, b: b, to: "10.98.0.2", pids: []int{ends[0].PID(), ends[1].PID()}}
 }
 
 // configure speaks wireguard-go's own control protocol.
