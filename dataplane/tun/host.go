@@ -93,18 +93,35 @@ func (h *host) up() error {
 // espOverhead is the most that AES-GCM in tunnel mode in UDP over IPv4 adds (spec/esp.md §11).
 const espOverhead = 65
 
+// ethernet is the MTU of a path that nothing is known of.
+const ethernet = 1500
+
 // innerMTU is what the device announces for a path. Packets of SAs that add more are answered with too-big.
 func innerMTU(path int) int { return max((path-espOverhead)&^3, 1280) }
 
-// defaultPath is the MTU of the interface of the default route.
+// defaultPath is the MTU towards the rest of the world: that of the default route, or where there is none the least of
+// the interfaces that are up.
 func (h *host) defaultPath() int {
-	const ethernet = 1500
 	for _, a := range [...]string{"192.0.2.1", "2001:db8::1"} {
-		if mtu := h.pathMTU(netip.MustParseAddr(a)); mtu > 0 {
-			return mtu
+		if r, err := h.route(netip.MustParseAddr(a)); err == nil && r.Type == unix.RTN_UNICAST && r.Gw != nil {
+			return h.routeMTU(r)
 		}
 	}
-	return ethernet
+	links, err := h.nl.LinkList()
+	if err != nil {
+		return ethernet
+	}
+	least := 0
+	for _, l := range links {
+		a := l.Attrs()
+		if a.Name != h.p.name && a.Flags&net.FlagLoopback == 0 && a.Flags&net.FlagUp != 0 && (least == 0 || a.MTU < least) {
+			least = a.MTU
+		}
+	}
+	if least == 0 {
+		return ethernet
+	}
+	return least
 }
 
 // route asks the system for the route of the plane's own packets.
@@ -123,11 +140,14 @@ func (h *host) route(remote netip.Addr) (netlink.Route, error) {
 
 // pathMTU is how large outer packets to remote may be, as far as the system knows.
 func (h *host) pathMTU(remote netip.Addr) int {
-	const ethernet = 1500
 	r, err := h.route(remote.Unmap())
 	if err != nil {
 		return ethernet
 	}
+	return h.routeMTU(r)
+}
+
+func (h *host) routeMTU(r netlink.Route) int {
 	if r.MTU > 0 {
 		return r.MTU
 	}

@@ -203,6 +203,34 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// The device's MTU is that of the way out, even where the address that the way is asked for is the host's own.
+func TestDeviceMTU(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, route string
+		path        int
+	}{
+		{"without a default route the least interface counts", "", 1400},
+		{"the default route counts", "ip route add default via 198.51.100.9", 9000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := twoNodes(t)
+			a.sh("ip link set eth0 mtu 1400")
+			join(a, "eth1", b, "eth1")
+			a.sh("ip link set eth1 mtu 9000")
+			a.addr("eth1", "198.51.100.1/24")
+			if c.route != "" {
+				a.sh("ip addr del " + a4 + "/24 dev eth0; " + c.route)
+			}
+			a.open(Config{})
+			if got, want := a.plane.Info().MTU, innerMTU(c.path); got != want {
+				t.Errorf("MTU %d, want %d", got, want)
+			}
+		})
+	}
+}
+
 // Close leaves the host as it was, and so does Cleanup after a plane was killed; until then protected hosts stay closed.
 func TestLeavesNothing(t *testing.T) {
 	t.Parallel()
