@@ -76,8 +76,10 @@ var House = Rules{
 		"dataplane/planetest": {Test: true, Imports: join(vocabulary, []string{"dataplane", "dataplane/flow", "esp"})},
 		"lab":                 {Test: true, Imports: []string{"lab/netlab"}},
 		"lab/bench":           {Test: true, Imports: []string{"lab/netlab"}},
+		"lab/bench/blast":     {Test: true},
 		"lab/netlab":          {Test: true},
 		"internal/archtest":   {Test: true},
+		"internal/coverage":   {Test: true},
 	},
 	Only: map[string][]string{
 		"gvisor.dev/gvisor":                    {"dataplane/netstack"},
