@@ -336,7 +336,7 @@ func (e *Endpoint) up(s *sa, hs *handshake, initialContact bool) {
 	n.up, n.heard, n.spoke = true, e.now, e.now
 	e.stats.SAs++
 	s.state = establishedSA{}
-	s.in, s.until = nil, never
+	s.until = never
 	e.age(s)
 	lower := hs.ni
 	if lessNonce(hs.nr, hs.ni) {

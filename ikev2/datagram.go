@@ -144,18 +144,18 @@ func (e *Endpoint) protected(s *sa, h wire.Header, d Datagram) {
 	} else if !e.expected(s, m, sk, d) {
 		return
 	}
-	in := s.opener()
-	if in == nil {
+	if s.in == nil {
 		e.count(Unexpected)
 		return
 	}
-	plain, _, err := in.Open(nil, d.Data[:sk.head], d.Data[sk.head:])
+	plain, _, err := s.in.Open(nil, d.Data[:sk.head], d.Data[sk.head:])
 	switch {
 	case errors.Is(err, suite.ErrPadding): // authentic, and broken
 		e.broken(s, m, "padding")
 		return
 	case err != nil:
 		e.count(BadICV)
+		s.rest()
 		return
 	}
 	e.touch(s)

@@ -118,6 +118,7 @@ func (e *Endpoint) Step(now time.Time, ev Event, out []Action) []Action {
 			e.wheel.set(s, never)
 		} else {
 			e.wheel.set(s, e.dueOf(s))
+			s.rest()
 		}
 	}
 	e.dirty = e.dirty[:0]
@@ -215,8 +216,10 @@ func (s *sa) ourSPI() uint64 {
 
 // wipe forgets the keys of s (RFC 7296 §2.12).
 func (s *sa) wipe() {
-	suite.Wipe(s.skd, s.inKey.encr, s.inKey.integ)
-	s.in, s.out, s.skd, s.inKey = nil, nil, nil, opening{}
+	suite.Wipe(s.skd)
+	s.in.Wipe()
+	s.out.Wipe()
+	s.in, s.out, s.skd = nil, nil, nil
 }
 
 // remove takes s out of every index. Its session may go on under another SA.

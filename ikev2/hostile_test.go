@@ -42,7 +42,7 @@ func (p *pair) opened(n *node, h Handle, s Send) wire.Message {
 			current = x
 		}
 	}
-	plain, _, err := current.opener().Open(nil, s.Data[:sk.head], s.Data[sk.head:])
+	plain, _, err := current.in.Open(nil, s.Data[:sk.head], s.Data[sk.head:])
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -41,10 +42,11 @@ func (e *Endpoint) protectWith(s *sa, keys suite.Keys) error {
 	if err != nil {
 		return err
 	}
-	s.in, s.out, s.skd, s.inKey = i, r, keys.D, opening{keys.Ei, keys.Ai}
+	s.in, s.out, s.skd = i, r, bytes.Clone(keys.D) // alone: it outlives the keys that were derived with it
 	if s.initiator {
-		s.in, s.out, s.inKey = r, i, opening{keys.Er, keys.Ar}
+		s.in, s.out = r, i
 	}
+	suite.Wipe(keys.D, keys.Ei, keys.Er, keys.Ai, keys.Ar)
 	return nil
 }
 

@@ -42,7 +42,6 @@ func (f *fresh) make(e *Endpoint, old *sa, initiator bool) (*sa, error) {
 		return nil, err
 	}
 	suite.Wipe(keys.Pi, keys.Pr)
-	s.in = nil
 	e.age(s)
 	n.others = append(n.others, s)
 	return s, nil

@@ -25,8 +25,7 @@ type sa struct {
 	path
 	suite *suite.IKE
 	skd   []byte
-	in    *suite.SK // nil in an established SA: made of inKey when a message comes, which is seldom, and large
-	inKey opening
+	in    *suite.SK // nil while there are no keys
 	out   *suite.SK
 
 	nextOwn  uint32 // message ID of the next request to send
@@ -49,19 +48,12 @@ type sa struct {
 	gone   bool
 }
 
-// opening is the key that messages of the peer are opened with.
-type opening struct{ encr, integ []byte }
-
-// opener returns what opens messages of the peer, or nil while there are no keys.
-func (s *sa) opener() *suite.SK {
-	if s.in != nil || s.inKey.encr == nil {
-		return s.in
+// rest drops what an established SA seldom needs and can make again: between its messages there may be hours.
+func (s *sa) rest() {
+	if s.state.phase() == established && s.own == nil && s.asking == nil && s.in != nil {
+		s.in.Rest()
+		s.out.Rest()
 	}
-	in, err := s.suite.New(s.inKey.encr, s.inKey.integ)
-	if err != nil {
-		return nil
-	}
-	return in
 }
 
 // request is the own request in the window of one (RFC 7296 §2.3).

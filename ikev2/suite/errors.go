@@ -15,6 +15,8 @@ var (
 	ErrPadding = errors.New("suite: bad pad length")
 	// ErrExhausted says that a key has sealed as many payloads as it may.
 	ErrExhausted = errors.New("suite: key used up")
+	// ErrWiped says that a key has been forgotten.
+	ErrWiped = errors.New("suite: the key has been forgotten")
 	// ErrSignature says that the data of an AUTH payload do not prove what they should.
 	ErrSignature = errors.New("suite: authentication data do not verify")
 	// ErrUnsupportedAlgorithm says that an AUTH method or signature algorithm is not acceptable for the key at hand.

@@ -282,7 +282,7 @@ func (x *exchange) checkSK(t *testing.T, n int) []byte {
 		t.Fatalf("packet %d: %v", n, err)
 	}
 	same(t, "plaintext", slices.Concat(plain, padding, []byte{byte(len(padding))}), p.SKPlaintext)
-	same(t, "sealed again", sk.seal(bytes.Clone(aad), aad, body[:sk.ivLen()], plain, padding), message)
+	same(t, "sealed again", sk.seal(sk.made, bytes.Clone(aad), aad, body[:sk.ivLen()], plain, padding), message)
 	return message
 }
 

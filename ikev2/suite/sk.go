@@ -24,14 +24,19 @@ import (
 // through Total Fragments of an SKF payload, with every length final (RFC 5282 §5.1, RFC 7383 §2.5.3).
 type SK struct {
 	Cipher
+	key  []byte // SK_e, its salt included, then SK_a
+	iv   uint64 // of the next AEAD seal
+	made *ciphers
+}
+
+// ciphers are what is made of a key: large, and quickly made again.
+type ciphers struct {
 	aead  cipher.AEAD
-	salt  [4]byte
-	iv    uint64 // of the next AEAD seal
 	block cipher.Block
 	mac   hash.Hash
 }
 
-// New makes the protection of one direction from SK_e (key, then salt) and SK_a.
+// New makes the protection of one direction from SK_e (key, then salt) and SK_a. Both are copied.
 func (c Cipher) New(encr, integ []byte) (*SK, error) {
 	if err := c.Valid(); err != nil {
 		return nil, err
@@ -39,25 +44,66 @@ func (c Cipher) New(encr, integ []byte) (*SK, error) {
 	if len(encr) != c.EncrLen() || len(integ) != c.IntegLen() {
 		return nil, fmt.Errorf("%w: %d and %d octets for %v", ErrKeyLength, len(encr), len(integ), c)
 	}
-	s := &SK{Cipher: c}
-	key := encr[:int(c.KeyBits)/8]
-	copy(s.salt[:], encr[len(key):])
+	s := &SK{Cipher: c, key: append(append(make([]byte, 0, len(encr)+len(integ)), encr...), integ...)}
 	var err error
-	if c.Encr == protect.ChaCha20Poly1305 {
-		s.aead, err = chacha20poly1305.New(key)
-	} else {
-		s.block, err = aes.NewCipher(key)
-	}
-	if err == nil && c.Encr == protect.AESGCM16 {
-		s.aead, err = cipher.NewGCM(s.block)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("suite: %v: %w", c, err)
-	}
-	if !c.Encr.AEAD() {
-		s.mac = hmac.New(hashOf(c.Integ), integ)
+	if s.made, err = s.ciphers(); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// ciphers are made of the key; an error is possible only in New.
+func (s *SK) ciphers() (m *ciphers, err error) {
+	encr, integ := s.key[:s.EncrLen()], s.key[s.EncrLen():]
+	key := encr[:int(s.KeyBits)/8]
+	m = &ciphers{}
+	if s.Encr == protect.ChaCha20Poly1305 {
+		m.aead, err = chacha20poly1305.New(key)
+	} else {
+		m.block, err = aes.NewCipher(key)
+	}
+	if err == nil && s.Encr == protect.AESGCM16 {
+		m.aead, err = cipher.NewGCM(m.block)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("suite: %v: %w", s.Cipher, err)
+	}
+	if !s.Encr.AEAD() {
+		m.mac = hmac.New(hashOf(s.Integ), integ)
+	}
+	return m, nil
+}
+
+// use returns what is made of the key, making it again after a rest.
+func (s *SK) use() (*ciphers, error) {
+	if s.made == nil {
+		if s.key == nil {
+			return nil, ErrWiped
+		}
+		m, err := s.ciphers()
+		if err != nil {
+			return nil, err
+		}
+		s.made = m
+	}
+	return s.made, nil
+}
+
+// Rest drops what can be made again, most of what s holds: the messages of an IKE SA are seldom.
+func (s *SK) Rest() { s.made = nil }
+
+// Wipe forgets the key (RFC 7296 §2.12). Nothing can be sealed or opened from then on.
+func (s *SK) Wipe() {
+	if s != nil {
+		Wipe(s.key)
+		s.key, s.made = nil, nil
+	}
+}
+
+// nonce is that of an AEAD: salt, then IV (RFC 5282 §4).
+func (s *SK) nonce(iv []byte) (n [12]byte) {
+	copy(n[copy(n[:], s.key[int(s.KeyBits)/8:s.EncrLen()]):], iv)
+	return n
 }
 
 // hashOf is the hash of an HMAC-SHA2 transform.
@@ -74,8 +120,12 @@ func hashOf(i protect.Integ) func() hash.Hash {
 // Seal appends IV, ciphertext and ICV to dst; padding and pad length are added here. aad may be what dst holds; plain
 // must not overlap the room behind it. CBC takes its IV from rand, AEAD counts and leaves rand alone.
 func (s *SK) Seal(dst, aad, plain []byte, rand io.Reader) ([]byte, error) {
+	m, err := s.use()
+	if err != nil {
+		return nil, err
+	}
 	var iv [aes.BlockSize]byte
-	if s.aead != nil {
+	if m.aead != nil {
 		if s.iv == math.MaxUint64 { // RFC 5282 §3.1: never the same IV twice under one key
 			return nil, ErrExhausted
 		}
@@ -85,32 +135,31 @@ func (s *SK) Seal(dst, aad, plain []byte, rand io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("suite: entropy for an IV: %w", err)
 	}
 	var padding [aes.BlockSize]byte
-	return s.seal(dst, aad, iv[:s.ivLen()], plain, padding[:s.padLen(len(plain))]), nil
+	return s.seal(m, dst, aad, iv[:s.ivLen()], plain, padding[:s.padLen(len(plain))]), nil
 }
 
 // seal does the work for any IV and padding.
-func (s *SK) seal(dst, aad, iv, plain, padding []byte) []byte {
+func (s *SK) seal(m *ciphers, dst, aad, iv, plain, padding []byte) []byte {
 	dst = slices.Grow(dst, len(iv)+len(plain)+len(padding)+1+s.icvLen())
 	start := len(dst)
 	dst = append(dst, iv...)
 	text := len(dst)
 	dst = append(append(append(dst, plain...), padding...), byte(len(padding)))
-	if s.aead != nil {
-		var nonce [12]byte
-		copy(nonce[copy(nonce[:], s.salt[:]):], iv)
-		return s.aead.Seal(dst[:text], nonce[:], dst[text:], aad)
+	if m.aead != nil {
+		nonce := s.nonce(iv)
+		return m.aead.Seal(dst[:text], nonce[:], dst[text:], aad)
 	}
-	cipher.NewCBCEncrypter(s.block, iv).CryptBlocks(dst[text:], dst[text:])
-	return s.sum(dst, aad, dst[start:])
+	cipher.NewCBCEncrypter(m.block, iv).CryptBlocks(dst[text:], dst[text:])
+	return s.sum(m, dst, aad, dst[start:])
 }
 
 // sum appends the truncated HMAC of aad and body to dst.
-func (s *SK) sum(dst, aad, body []byte) []byte {
-	s.mac.Reset()
-	s.mac.Write(aad)
-	s.mac.Write(body)
+func (s *SK) sum(m *ciphers, dst, aad, body []byte) []byte {
+	m.mac.Reset()
+	m.mac.Write(aad)
+	m.mac.Write(body)
 	n := len(dst)
-	return s.mac.Sum(dst)[:n+s.icvLen()]
+	return m.mac.Sum(dst)[:n+s.icvLen()]
 }
 
 // Open verifies body (IV, ciphertext and ICV) and decrypts it behind dst. plain is dst with the inner payloads appended, and
@@ -118,25 +167,28 @@ func (s *SK) sum(dst, aad, body []byte) []byte {
 //
 // [ErrICV] means that nothing is known about who sent this. After [ErrPadding] the peer is known, and broken.
 func (s *SK) Open(dst, aad, body []byte) (plain, padding []byte, err error) {
+	m, err := s.use()
+	if err != nil {
+		return nil, nil, err
+	}
 	n := len(body) - s.ivLen() - s.icvLen()
-	if n < 1 || s.aead == nil && n%aes.BlockSize != 0 {
+	if n < 1 || m.aead == nil && n%aes.BlockSize != 0 {
 		return nil, nil, fmt.Errorf("%w: body of %d octets", ErrICV, len(body))
 	}
 	iv, text := body[:s.ivLen()], body[s.ivLen():]
 	start := len(dst)
-	if s.aead != nil {
-		var nonce [12]byte
-		copy(nonce[copy(nonce[:], s.salt[:]):], iv)
-		if dst, err = s.aead.Open(dst, nonce[:], text, aad); err != nil {
+	if m.aead != nil {
+		nonce := s.nonce(iv)
+		if dst, err = m.aead.Open(dst, nonce[:], text, aad); err != nil {
 			return nil, nil, ErrICV
 		}
 	} else {
 		var icv [64]byte
-		if !hmac.Equal(s.sum(icv[:0], aad, body[:s.ivLen()+n]), text[n:]) {
+		if !hmac.Equal(s.sum(m, icv[:0], aad, body[:s.ivLen()+n]), text[n:]) {
 			return nil, nil, ErrICV
 		}
 		dst = append(dst, text[:n]...)
-		cipher.NewCBCDecrypter(s.block, iv).CryptBlocks(dst[start:], dst[start:])
+		cipher.NewCBCDecrypter(m.block, iv).CryptBlocks(dst[start:], dst[start:])
 	}
 	pad := int(dst[len(dst)-1])
 	end := len(dst) - 1 - pad

@@ -54,7 +54,7 @@ func TestSKVector(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, "plaintext", append(plain, byte(len(padding))), v.Plaintext)
-		same(t, "message", s.seal(v.AAD, v.AAD, v.IV, plain, padding), v.Message)
+		same(t, "message", s.seal(s.made, v.AAD, v.AAD, v.IV, plain, padding), v.Message)
 		s.iv = binary.BigEndian.Uint64(v.IV)
 		sealed, err := s.Seal(bytes.Clone(v.AAD), v.AAD, plain, nil)
 		if err != nil {
@@ -98,7 +98,7 @@ func TestAEADVectors(t *testing.T) {
 					t.Errorf("%d: %v", v.ID, err)
 				default:
 					same(t, fmt.Sprint(v.ID), append(append(plain, padding...), byte(len(padding))), v.Plaintext)
-					same(t, fmt.Sprint(v.ID, " sealed"), s.seal(nil, v.AAD, v.Nonce[4:], plain, padding), body)
+					same(t, fmt.Sprint(v.ID, " sealed"), s.seal(s.made, nil, v.AAD, v.Nonce[4:], plain, padding), body)
 				}
 			}
 		})
@@ -193,7 +193,7 @@ func TestPadding(t *testing.T) {
 		iv := make([]byte, c.ivLen())
 		plain := []byte("01234567890123456789012") // 23 and 8 and 1: two blocks
 		for _, padding := range [][]byte{[]byte("anything"), bytes.Repeat([]byte{9}, 8+13*16)} {
-			got, pad, err := s.Open(nil, nil, s.seal(nil, nil, iv, plain, padding))
+			got, pad, err := s.Open(nil, nil, s.seal(s.made, nil, nil, iv, plain, padding))
 			if err != nil {
 				t.Fatalf("%v: %v", c, err)
 			}
@@ -213,14 +213,14 @@ func TestPadding(t *testing.T) {
 
 // sealRaw seals octets of which the last is the pad length, whatever it says.
 func (s *SK) sealRaw(iv, text []byte) []byte {
-	if s.aead != nil {
-		var nonce [12]byte
-		copy(nonce[copy(nonce[:], s.salt[:]):], iv)
-		return s.aead.Seal(bytes.Clone(iv), nonce[:], text, nil)
+	m := s.made
+	if m.aead != nil {
+		nonce := s.nonce(iv)
+		return m.aead.Seal(bytes.Clone(iv), nonce[:], text, nil)
 	}
 	out := append(bytes.Clone(iv), text...)
-	cipher.NewCBCEncrypter(s.block, iv).CryptBlocks(out[len(iv):], out[len(iv):])
-	return s.sum(out, nil, out)
+	cipher.NewCBCEncrypter(m.block, iv).CryptBlocks(out[len(iv):], out[len(iv):])
+	return s.sum(m, out, nil, out)
 }
 
 // RFC 5282 §3.1: no IV twice under one key.
@@ -249,6 +249,42 @@ func TestIVs(t *testing.T) {
 	s = newSK(t, Cipher{protect.AESCBC, 128, protect.HMACSHA256})
 	if _, err := s.Seal(nil, nil, nil, bytes.NewReader(nil)); !errors.Is(err, io.EOF) {
 		t.Errorf("without entropy: %v", err)
+	}
+}
+
+// After a rest the IVs go on where they were; after a wipe there is nothing left to use.
+func TestRest(t *testing.T) {
+	for _, c := range allCiphers() {
+		s, other := newSK(t, c), newSK(t, c)
+		var rand counter
+		seen := map[string]bool{}
+		for i := range 4 {
+			body, err := s.Seal(nil, nil, []byte("payloads"), &rand)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if iv := string(body[:c.ivLen()]); seen[iv] {
+				t.Errorf("%v: IV %x again after %d rests", c, iv, i)
+			} else {
+				seen[iv] = true
+			}
+			if plain, _, err := other.Open(nil, nil, body); err != nil || string(plain) != "payloads" {
+				t.Errorf("%v: after %d rests: %q, %v", c, i, plain, err)
+			}
+			s.Rest()
+			other.Rest()
+		}
+		key := s.key
+		s.Wipe()
+		if !bytes.Equal(key, make([]byte, len(key))) {
+			t.Errorf("%v: the key is still there", c)
+		}
+		if _, err := s.Seal(nil, nil, nil, &rand); !errors.Is(err, ErrWiped) {
+			t.Errorf("%v: sealed with a wiped key: %v", c, err)
+		}
+		if _, _, err := s.Open(nil, nil, make([]byte, 99)); !errors.Is(err, ErrWiped) {
+			t.Errorf("%v: opened with a wiped key: %v", c, err)
+		}
 	}
 }
 
