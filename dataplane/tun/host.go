@@ -182,8 +182,8 @@ func (h *host) setPrefix(prefix netip.Prefix, s flow.State, local netip.Addr) {
 	h.adding = append(h.adding, c)
 }
 
-// withdraw carries out what returns prefixes to the host.
-func (h *host) withdraw() {
+// withdraw carries out what returns prefixes to the host, and names those.
+func (h *host) withdraw() (returned []netip.Prefix) {
 	for _, c := range h.gone {
 		if _, ok := h.routes[c.prefix]; !ok || h.cfg.Unrouted {
 			continue
@@ -194,8 +194,10 @@ func (h *host) withdraw() {
 			h.redir.uncover(c.prefix)
 		}
 		h.filter.forget(c.prefix)
+		returned = append(returned, c.prefix)
 	}
 	h.gone = h.gone[:0]
+	return returned
 }
 
 // install carries out what gives prefixes to the plane.

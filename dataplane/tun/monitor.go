@@ -100,6 +100,17 @@ func (p *Plane) acquired(f selector.Flow) {
 	}
 }
 
+// renew has the kernel tell of the next packet to prefixes that have been returned to the host. It has told of packets on
+// their way to the device too, and would not tell again for half a minute. How often is bounded by the limit of asked.
+func (m *monitor) renew(prefixes []netip.Prefix) {
+	if m == nil || m.acquires == nil {
+		return
+	}
+	for _, prefix := range prefixes {
+		_ = m.acquires.Renew(prefix) // then it tells later
+	}
+}
+
 // isLocal reports whether an address is one of this host's own: others are in packets that it forwards.
 func (h *host) isLocal(a netip.Addr) bool {
 	r, err := h.route(a)

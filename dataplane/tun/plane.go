@@ -138,9 +138,10 @@ func (p *Plane) Apply(changes []dataplane.Change) error {
 	}
 	// Packets come to the device only while the table knows what to do with them.
 	table := b.Table()
-	p.host.withdraw()
+	returned := p.host.withdraw()
 	p.table.Store(table)
 	p.settle()
+	p.mon.renew(returned)
 	if err := p.host.install(); err != nil && failed == nil {
 		failed = err
 	}

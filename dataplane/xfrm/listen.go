@@ -62,7 +62,8 @@ type Watcher struct {
 }
 
 // Listen installs the policies, in place of those of a process that left them, and calls sink for every flow that the
-// kernel asks protection for: at most one per address and half a minute. sink must not block.
+// kernel asks protection for: one per pair of addresses in net.core.xfrm_acq_expires seconds (30), or sooner after
+// [Watcher.Renew]. sink must not block.
 func Listen(cfg Config, sink func(selector.Flow)) (*Watcher, error) {
 	w, err := open(cfg)
 	if err != nil {
@@ -83,7 +84,7 @@ func Listen(cfg Config, sink func(selector.Flow)) (*Watcher, error) {
 	return w, nil
 }
 
-// Cleanup removes the policies that a Watcher with that configuration left.
+// Cleanup removes the policies that a Watcher with that configuration left, and the larval states of its acquires.
 func Cleanup(cfg Config) error {
 	w, err := open(cfg)
 	if errors.Is(err, ErrUnsupported) {
@@ -127,7 +128,7 @@ func (w *Watcher) shut() {
 	}
 }
 
-// Close removes the policies and ends the watch.
+// Close removes the policies and the larval states of their acquires, and ends the watch.
 func (w *Watcher) Close() error {
 	w.once.Do(func() {
 		w.err = w.clean()
@@ -177,6 +178,7 @@ func (w *Watcher) ours(p policy) bool {
 	return p.reqid == w.cfg.ReqID || p.reqid == 0 && p.priority == priorityExempt
 }
 
+// clean removes the policies and then what they made.
 func (w *Watcher) clean() error {
 	msgs, err := w.command(msgGetPolicy, netlink.Dump, make([]byte, selectorLen+8))
 	if err != nil {
@@ -191,7 +193,7 @@ func (w *Watcher) clean() error {
 			return fmt.Errorf("xfrm: delete policy for %v: %w", p.to, err)
 		}
 	}
-	return nil
+	return w.dropLarval(nil)
 }
 
 func (w *Watcher) listen(sink func(selector.Flow)) {

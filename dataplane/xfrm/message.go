@@ -10,13 +10,17 @@ import (
 
 // Message and attribute types of include/uapi/linux/xfrm.h, and sizes of its structures.
 const (
+	msgDelState  = 0x11
+	msgGetState  = 0x12
 	msgNewPolicy = 0x13
 	msgDelPolicy = 0x14
 	msgGetPolicy = 0x15
+	msgAllocSPI  = 0x16
 	msgAcquire   = 0x17
 
 	attrTemplate = 5
 	attrMark     = 21
+	attrFilter   = 26
 
 	groupAcquire = 1
 	directionOut = 1
@@ -63,8 +67,7 @@ func familyOf(a netip.Addr) uint16 {
 
 // putSelector is struct xfrm_selector.
 func (p policy) putSelector(b []byte) []byte {
-	raw := p.to.Addr().AsSlice()
-	b = zeros(append(b, raw...), 16-len(raw))
+	b = putAddress(b, p.to.Addr())
 	b = zeros(b, 16+4) // source; destination port and mask
 	proto := byte(0)
 	if p.icmp6 != 0 { // the type is where others have the source port
@@ -175,13 +178,7 @@ func readPolicy(b []byte) (p policy, out bool, err error) {
 
 // readEnd reads an address of the selector at b: the destination at 0 or the source at 16.
 func readEnd(b []byte, at int) (netip.Addr, error) {
-	switch order.Uint16(b[40:]) {
-	case afInet:
-		return netip.AddrFrom4([4]byte(b[at : at+4])), nil
-	case afInet6:
-		return netip.AddrFrom16([16]byte(b[at : at+16])), nil
-	}
-	return netip.Addr{}, errFamily
+	return address(order.Uint16(b[40:]), b[at:])
 }
 
 // readAcquire reads struct xfrm_user_acquire: the flow that asks, and the request ID of the policy that made it ask.

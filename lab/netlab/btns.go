@@ -174,15 +174,14 @@ func (b *Btns) Restart() {
 	b.start()
 }
 
-// Snapshot is all that a program can have changed on the network of a host: links, rules, routes, nftables, policies of
-// the kernel's IPsec, and the switches that the TUN plane may turn. States are not in it: the kernel keeps the one of an
-// acquire for 30 s by itself.
+// Snapshot is all that a program can have changed on the network of a host: links, rules, routes, nftables, policies and
+// states of the kernel's IPsec, and the switches that the TUN plane may turn.
 func (h *Host) Snapshot() string {
 	h.lab.t.Helper()
 	var all []string
 	for _, cmd := range []string{
 		"ip -br link", "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all proto static",
-		"nft list ruleset", "ip xfrm policy",
+		"nft list ruleset", "ip xfrm policy", "ip xfrm state",
 		"cat /proc/sys/net/ipv4/conf/all/src_valid_mark /proc/sys/net/ipv4/conf/all/rp_filter",
 	} {
 		all = append(all, "$ "+cmd, h.Run("sh", "-c", cmd))
