@@ -20,7 +20,7 @@ import (
 // snapshot is what a plane could have changed on a node.
 func (n *node) snapshot() string {
 	return n.sh("ip rule; ip -6 rule; ip route show table all | grep -v btns0; ip -6 route show table all | grep -v btns0 | sed 's/ expires .*//'; " +
-		"ip -br link; nft list ruleset; sysctl net.ipv4.conf.all.src_valid_mark; tc qdisc show; tc filter show dev eth0 egress; ip xfrm policy")
+		"ip -br link; nft list ruleset; sysctl net.ipv4.conf.all.src_valid_mark; tc qdisc show; tc filter show dev eth0 egress; ip xfrm policy; ip xfrm state")
 }
 
 func (n *node) fine() {
@@ -228,6 +228,36 @@ func TestDeviceMTU(t *testing.T) {
 				t.Errorf("MTU %d, want %d", got, want)
 			}
 		})
+	}
+}
+
+// What has been returned to the host is asked about again with its next packet, not after the half minute for which the
+// kernel keeps the larval state of the last acquire; and not more than once a second.
+func TestReturnedPrefixIsAskedAbout(t *testing.T) {
+	t.Parallel()
+	a, _ := twoNodes(t)
+	a.open(Config{})
+	acquires := func() (n int) {
+		for _, e := range a.seen() {
+			if q, ok := e.(dataplane.Acquire); ok && q.Flow.Remote == netip.MustParseAddr(b4) {
+				n++
+			}
+		}
+		return n
+	}
+	began := time.Now()
+	for round := 1; round <= 3; round++ {
+		a.until(fmt.Sprintf("acquire %d", round), func() bool {
+			a.mustPing(b4)
+			if acquires() < round { // one that came too soon after the last is lost, and another return renews it
+				a.apply(dataplane.SetPrefix{Prefix: single(b4), State: flow.Upgrade})
+				a.apply(dataplane.SetPrefix{Prefix: single(b4), State: flow.Clear})
+			}
+			return acquires() >= round
+		})
+	}
+	if n, s := acquires(), time.Since(began).Seconds(); n > 1+int(s) {
+		t.Errorf("%d acquires in %.1f s", n, s)
 	}
 }
 

@@ -100,8 +100,8 @@ func (p *Plane) acquired(f selector.Flow) {
 	}
 }
 
-// renew has the kernel tell of the next packet to prefixes that have been returned to the host. It has told of packets on
-// their way to the device too, and would not tell again for half a minute. How often is bounded by the limit of asked.
+// renew has the kernel tell of the next packet to prefixes that have been returned to the host: it would not for half a
+// minute since the acquire that they were protected for. The limit of p.asked holds for these too.
 func (m *monitor) renew(prefixes []netip.Prefix) {
 	if m == nil || m.acquires == nil {
 		return
