@@ -110,6 +110,9 @@ func TestFullFile(t *testing.T) {
 	if c.Plane != PlaneTUN || c.Trust != trust.Strict || c.Probe.Mode != probe.Listed || len(c.Probe.List) != 2 || len(c.Listen) != 2 {
 		t.Errorf("%+v", c)
 	}
+	if got := c.Host().Listen; len(got) != 2 || got[0] != netip.MustParseAddr("192.0.2.2") || got[1] != netip.MustParseAddr("2001:db8::2") {
+		t.Errorf("the host listens on %v", got)
+	}
 	if len(c.Warnings) != 2 || !strings.Contains(strings.Join(c.Warnings, "\n"), "chmod 600") {
 		t.Errorf("%q", c.Warnings)
 	}
@@ -253,6 +256,8 @@ func TestErrors(t *testing.T) {
 		{"probe", "probe = 3\n", "btns.toml:1:1: probe: 3 is neither a word nor a list"},
 		{"probe list", "probe = ['192.0.2.1/24']\n", "btns.toml:1:1: probe: 192.0.2.1/24 is not a prefix"},
 		{"listen", "listen = ['0.0.0.0']\n", `btns.toml:1:1: listen: "0.0.0.0" is not the address of a host`},
+		{"listen nowhere", "listen = []\n", `btns.toml:1:1: listen: an empty list is no address`},
+		{"a peer where IKE is not spoken", "listen = ['192.0.2.9']\n" + rawkey + "local_address = '192.0.2.8'\n", "btns.toml:7:1: peer[0].local_address: listen does not have it"},
 		{"no address", "[[peer]]\nauth = 'psk'\npsk = 'x'\n", "btns.toml:1:3: peer[0].address: it is missing"},
 		{"no auth", peer, "btns.toml:1:3: peer[0].auth: it is missing"},
 		{"second peer", rawkey + "[[peer]]\naddress = 'nonsense'\n", "btns.toml:7:1: peer[1].address: \"nonsense\" is not"},

@@ -11,7 +11,7 @@ import (
 // has them.
 func (c *Config) Host() host.Config {
 	h := host.Config{
-		Policy: c.Policy, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
+		Policy: c.Policy, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
 	}
 	for i := range c.Peers {
 		h.Peers = append(h.Peers, c.Peers[i].host())

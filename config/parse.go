@@ -26,6 +26,7 @@ type reader struct {
 	at   map[string]position
 	errs []*Error
 
+	listen  []netip.Addr
 	pad     []policy.PADEntry
 	spd     []policy.Entry
 	nullPAD string // the [[peer]] without authentication, if there is one
@@ -114,11 +115,8 @@ func (r *reader) config(f *file) *Config {
 			"accept-new": trust.AcceptNew, "ask": trust.Ask, "strict": trust.Strict, "off": trust.Off,
 		}),
 	}
-	for _, text := range f.Listen {
-		if a, ok := r.addr("listen", text); ok {
-			c.Listen = append(c.Listen, a)
-		}
-	}
+	r.listens(f.Listen)
+	c.Listen = r.listen
 	r.spd = policy.Untouchable()
 	names := map[string]bool{}
 	for i := range f.Peer {
@@ -135,6 +133,18 @@ func (r *reader) config(f *file) *Config {
 	}
 	r.rest(&f.Rest)
 	return c
+}
+
+// listens reads the addresses on which IKE is spoken.
+func (r *reader) listens(texts []string) {
+	for _, text := range texts {
+		if a, ok := r.addr("listen", text); ok {
+			r.listen = append(r.listen, a)
+		}
+	}
+	if texts != nil && len(texts) == 0 {
+		r.fail("listen", "an empty list is no address at all; leave the key out for all addresses")
+	}
 }
 
 // rest is the traffic that nothing else is about, and the peers that nobody vouches for.

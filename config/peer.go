@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ func (r *reader) peer(key string, f *filePeer) Peer {
 		p.Local, _ = r.addr(key+".local_address", f.LocalAddress)
 		if p.Local.IsValid() && p.Remote.IsValid() && p.Local.Is4() != p.Remote.Is4() {
 			r.fail(key+".local_address", "it and address are of different families")
+		}
+		if p.Local.IsValid() && len(r.listen) > 0 && !slices.Contains(r.listen, p.Local) {
+			r.fail(key+".local_address", "listen does not have it, so IKE is not spoken there; add %v to listen", p.Local)
 		}
 	}
 	p.ESP, p.KE = r.esp(key+".esp", f.ESP)

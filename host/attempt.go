@@ -48,7 +48,7 @@ func (h *Host) stranger(now time.Time, f selector.Flow) {
 		return
 	}
 	required := d.Fallback == policy.Require || h.sticky(now, f.Remote)
-	if !required && !h.probes.Want(now, f.Remote) {
+	if !required && (!h.speaksOn(f.Local) || !h.probes.Want(now, f.Remote)) {
 		return
 	}
 	p := h.peerAt(now, f.Remote)
@@ -85,6 +85,9 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		return
 	case !p.local.IsValid():
 		h.askSource(p)
+		return
+	case !h.speaksOn(p.local):
+		h.mute(now, p)
 		return
 	}
 	child, ok := h.request(p, trigger)

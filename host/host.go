@@ -26,6 +26,8 @@ type Config struct {
 	Probe   probe.Config
 	IKE     ikev2.Config
 	Encap   bool // the plane wants UDP encapsulation
+	// Listen are the host's own addresses on which IKE is spoken; nil: all.
+	Listen []netip.Addr
 	// Network names the network that this host is in, for records of private addresses: prefix and gateway.
 	Network string
 }
@@ -49,6 +51,7 @@ type Host struct {
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
+	deaf     uint64 // IKE messages to addresses on which it is not spoken
 	stopping bool
 
 	out      []Action

@@ -105,6 +105,9 @@ func (h *Host) Status(now time.Time) StatusView {
 			v.Drops["ike-"+ikev2.Reason(reason).String()] = n
 		}
 	}
+	if h.deaf > 0 {
+		v.Drops["ike-address"] = h.deaf
+	}
 	for reason, n := range h.drops {
 		if n > 0 {
 			v.Drops[flow.Reason(reason).String()] = n

@@ -150,6 +150,28 @@ func TestSmallPathMTU(t *testing.T) {
 	}
 }
 
+// A host that is told on which of its addresses to speak IKE is protected there, and spoken to in clear elsewhere.
+func TestListen(t *testing.T) {
+	t.Parallel()
+	a, b, _ := netlab.New(t).Pair()
+	const other = "192.0.2.3"
+	b.Addr(netlab.LinkName, other+"/24")
+	da := a.Btns("")
+	b.Btns(`listen = ["` + netlab.B4 + `", "` + netlab.B6 + `"]`)
+	if out, err := da.Try("wait", other, "--timeout", "4s"); err == nil {
+		t.Errorf("%s is protected:\n%s", other, out)
+	}
+	if n := a.Ping(other, 3); n != 3 {
+		t.Errorf("%d of 3 pings to %s came back", n, other)
+	}
+	for _, addr := range []string{netlab.B4, netlab.B6} {
+		da.Wait(addr)
+		if n := a.Ping(addr, 3); n != 3 {
+			t.Errorf("%d of 3 pings to %s came back", n, addr)
+		}
+	}
+}
+
 // What up needs and does not find, it names, with what to do; it changes nothing then.
 func TestUpSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
