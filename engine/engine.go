@@ -37,7 +37,9 @@ type Host interface {
 type Config struct {
 	Host Host
 	// Open opens the plane; sink takes its events and may be called before Open returns.
-	Open     func(sink func(dataplane.Event)) (dataplane.Plane, error)
+	Open func(sink func(dataplane.Event)) (dataplane.Plane, error)
+	// Around reads what network this host is in; nil: that is not followed. The host knows what it was at first.
+	Around   func() host.Surroundings
 	Store    Store
 	Key      identity.PublicKey
 	Log      *slog.Logger

@@ -173,6 +173,12 @@ type rig struct {
 // once, unless the test answers.
 func start(t *testing.T, answer func(host.Event) []host.Action) *rig {
 	t.Helper()
+	return startOn(t, func(*Config) {}, answer)
+}
+
+// startOn is start with another configuration.
+func startOn(t *testing.T, edit func(*Config), answer func(host.Event) []host.Action) *rig {
+	t.Helper()
 	r := &rig{brain: &brain{}, plane: &fakePlane{}, store: &memoryStore{}}
 	r.brain.answer = func(ev host.Event) (out []host.Action) {
 		if answer != nil {
@@ -183,13 +189,15 @@ func start(t *testing.T, answer func(host.Event) []host.Action) *rig {
 		}
 		return out
 	}
-	e, err := Start(Config{
+	c := Config{
 		Host: r.brain, Store: r.store, Workers: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) {
 			r.plane.sink = sink
 			return r.plane, nil
 		},
-	})
+	}
+	edit(&c)
+	e, err := Start(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,14 +16,23 @@ type loopState struct {
 	waiters    []*waiter
 	sendFailed uint64
 	problems   map[string]struct{} // what the plane could not do
+	around     host.Surroundings   // as the host has been told
+	lookAgain  time.Time           // when to read them once more; zero: not
 }
+
+// afterwards is how long after a change of addresses or routes a DHCP client has noted the resolvers too.
+const afterwards = 5 * time.Second
 
 // maxBatch is how many events are stepped before what they caused is carried out.
 const maxBatch = 32
 
 func (e *Engine) run() {
 	defer close(e.done)
-	e.carryOut(e.host.Start(time.Now(), nil))
+	began := time.Now()
+	e.carryOut(e.host.Start(began, nil))
+	if e.cfg.Around != nil {
+		e.loop.lookAgain = began // what changed while the plane was not there yet to tell
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var items []item
@@ -55,6 +64,12 @@ func (e *Engine) stepAll(items []item) bool {
 		now := time.Now()
 		out := e.loop.out[:0]
 		for _, it := range items[:n] {
+			if e.moves(it.event) {
+				e.carryOut(out)
+				out = e.loop.out[:0]
+				e.look(now)
+				e.loop.lookAgain = now.Add(afterwards)
+			}
 			if it.call == nil {
 				out = e.host.Step(now, it.event, out)
 				continue
@@ -74,12 +89,37 @@ func (e *Engine) wake(now time.Time) {
 	if at, ok := e.host.Deadline(); ok && !at.After(now) {
 		e.step(now, host.Tick{})
 	}
+	if at := e.loop.lookAgain; !at.IsZero() && !at.After(now) {
+		e.loop.lookAgain = time.Time{}
+		e.look(now)
+	}
 	e.teller.expire(now)
+}
+
+// moves reports whether an event says that this host may be in another network.
+func (e *Engine) moves(ev host.Event) bool {
+	p, ok := ev.(host.FromPlane)
+	if !ok || e.cfg.Around == nil {
+		return false
+	}
+	_, ok = p.Event.(dataplane.AddressChanged)
+	return ok
+}
+
+// look tells the host what network it is in, if that is another than it was told of.
+func (e *Engine) look(now time.Time) {
+	if s := e.cfg.Around(); !s.Same(e.loop.around) {
+		e.loop.around = s
+		e.step(now, s)
+	}
 }
 
 func (e *Engine) arm(timer *time.Timer) {
 	next, ok := e.host.Deadline()
 	if at, any := e.teller.limit.deadline(); any && (!ok || at.Before(next)) {
+		next, ok = at, true
+	}
+	if at := e.loop.lookAgain; !at.IsZero() && (!ok || at.Before(next)) {
 		next, ok = at, true
 	}
 	wait := time.Hour

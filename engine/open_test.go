@@ -7,28 +7,6 @@ import (
 	"testing"
 )
 
-func TestNetwork(t *testing.T) {
-	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-	const lan = "eth0\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-	const gateway = "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
-	for want, text := range map[string]string{
-		"":                               head + lan,
-		"192.168.2.0/24 via 192.168.2.1": head + gateway + lan,
-		"via 192.168.2.1":                head + gateway + "junk\n",
-	} {
-		path := filepath.Join(t.TempDir(), "route")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := network(path); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-	if got := network("/nowhere"); got != "" {
-		t.Errorf("got %q", got)
-	}
-}
-
 // BTNS-CORE-38: the own key is made once and stays.
 func TestOwnKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")

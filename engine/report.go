@@ -28,6 +28,7 @@ var messages = map[host.Kind]string{
 	host.PacketsDropped: "packets dropped",
 	host.IKENotice:      "IKE",
 	host.PeerLeft:       "peer left",
+	host.NetworkChanged: "network changed",
 	host.Operator:       "on command",
 	PlaneFailed:         "plane failed",
 	StoreFailed:         "store failed",

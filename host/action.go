@@ -80,6 +80,7 @@ const (
 	PacketsDropped Kind = "packets-dropped" // counted by reason
 	IKENotice      Kind = "ike"             // something that IKE noticed
 	PeerLeft       Kind = "peer-left"       // the peer stopped in good order
+	NetworkChanged Kind = "network"         // this host is in another network, and what follows from that
 	Operator       Kind = "operator"        // done on command
 )
 

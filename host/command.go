@@ -79,7 +79,7 @@ func plural(n uint64, what string) string {
 }
 
 // freed lets the traffic of an address go in clear again when nothing requires protection any more.
-func (h *Host) freed(now time.Time, addr netip.Addr) {
+func (h *Host) freed(now time.Time, addr netip.Addr, why string) {
 	p := h.peers[addr]
 	if p == nil || len(p.sessions) > 0 || h.required(now, p) {
 		return
@@ -90,7 +90,7 @@ func (h *Host) freed(now time.Time, addr netip.Addr) {
 	}
 	p.fails, p.retryAt = 0, time.Time{}
 	if p.installed != flow.Clear || p.state != StateClear {
-		h.enter(now, p, StateClear, "nothing is recorded of this address", "")
+		h.enter(now, p, StateClear, why, "")
 	}
 	h.forgetIdle(now, p)
 }

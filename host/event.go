@@ -8,7 +8,7 @@ import (
 	"github.com/btns-ipsec/btns/ikev2"
 )
 
-// Event is something that happened. The types in this file are all there are.
+// Event is something that happened. The types in this file are all there are, and [Surroundings].
 type Event interface{ event() }
 
 // FromPlane is an event of the data plane, IKE datagrams included.
@@ -54,6 +54,7 @@ type Stop struct{}
 func (FromPlane) event()    {}
 func (Computed) event()     {}
 func (Tick) event()         {}
+func (Surroundings) event() {}
 func (SourceFound) event()  {}
 func (CountersRead) event() {}
 func (Connect) event()      {}

@@ -28,8 +28,7 @@ type Config struct {
 	Encap   bool // the plane wants UDP encapsulation
 	// Listen are the host's own addresses on which IKE is spoken; nil: all.
 	Listen []netip.Addr
-	// Network names the network that this host is in, for records of private addresses: prefix and gateway.
-	Network string
+	Around Surroundings
 }
 
 // Host is the brain of one machine. It is not safe for concurrent use.
@@ -42,6 +41,7 @@ type Host struct {
 	probes   *probe.Prober
 	sas      sad.DB
 
+	around   Surroundings
 	peers    map[netip.Addr]*peer
 	named    []*peer // the configured ones, in the order of the configuration
 	sessions map[ikev2.Handle]*session
@@ -70,6 +70,7 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		sessions: make(map[ikev2.Handle]*session),
 		counters: make(map[flow.PairID]dataplane.Counters),
 	}
+	h.settleIn(cfg.Around)
 	for i := range cfg.Peers {
 		if err := h.addConfigured(&cfg.Peers[i]); err != nil {
 			return nil, err
@@ -95,14 +96,7 @@ func (h *Host) addConfigured(cfg *Peer) error {
 func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
-	for _, r := range h.book.List() {
-		if !r.Addr.IsValid() || !h.sticky(now, r.Addr) {
-			continue
-		}
-		if p := h.peerAt(now, r.Addr); p.cfg == nil && p.state == StateClear {
-			h.enter(now, p, StateNegotiating, "recorded earlier; the next packet makes SAs", "")
-		}
-	}
+	h.closeRecorded(now)
 	for _, p := range h.named {
 		if p.cfg.Start == StartListen {
 			p.state, p.since, p.why = StateClear, now, "waits for the peer to begin"
@@ -126,6 +120,8 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 	case Computed:
 		h.ike(now, ikev2.Computed{Job: ev.Job})
 	case Tick:
+	case Surroundings:
+		h.surroundings(now, ev)
 	case SourceFound:
 		h.sourceFound(now, ev)
 	case CountersRead:

@@ -81,7 +81,7 @@ func (h *Host) unknownSPI(now time.Time, ev dataplane.UnknownSPI) {
 	h.drops[flow.UnknownSPI]++
 	addr := ev.Remote.Addr()
 	p := h.peers[addr]
-	known := len(h.book.Lookup(now, addr, h.cfg.Network)) > 0
+	known := len(h.book.Lookup(now, addr, h.around.Network)) > 0
 	switch {
 	case p == nil && known:
 		p = h.peerAt(now, addr)

@@ -13,13 +13,13 @@ import (
 // What the host asks of trust, and what it tells the operator about the answers.
 
 func (h *Host) sticky(now time.Time, addr netip.Addr) bool {
-	return h.book.Sticky(now, addr, h.cfg.Network)
+	return h.book.Sticky(now, addr, h.around.Network)
 }
 
 // query describes a session to trust. named says that the PAD names this key or authenticated this identity.
 func (h *Host) query(s *session, peer ikev2.Peer, named bool) trust.Query {
 	return trust.Query{
-		Addr: s.remote.Addr(), Network: h.cfg.Network, Key: peer.Key,
+		Addr: s.remote.Addr(), Network: h.around.Network, Key: peer.Key,
 		Inbound: !s.initiator, NAT: s.nat.Peer, Named: named,
 	}
 }
@@ -126,6 +126,8 @@ func refusedByTrust(err error) bool {
 	return errors.As(err, &changed) || errors.As(err, &unknown) || errors.As(err, &downgrade)
 }
 
+const unrecorded = "nothing is recorded of this address"
+
 func (h *Host) forget(now time.Time, f Forget) {
 	var changes []trust.Change
 	if f.Addr.IsValid() {
@@ -141,16 +143,16 @@ func (h *Host) forget(now time.Time, f Forget) {
 	h.report(now, Report{Kind: Operator, Level: Info, Remote: f.Addr, Key: f.Key, Text: text})
 	for _, c := range changes {
 		if gone, ok := c.(trust.Delete); ok && gone.Record.Addr.IsValid() {
-			h.freed(now, gone.Record.Addr)
+			h.freed(now, gone.Record.Addr, unrecorded)
 		}
 	}
 	if f.Addr.IsValid() {
-		h.freed(now, f.Addr)
+		h.freed(now, f.Addr, unrecorded)
 	}
 }
 
 func (h *Host) accept(now time.Time, a Accept) {
-	changes, err := h.book.Accept(now, a.Addr, h.cfg.Network, a.Key)
+	changes, err := h.book.Accept(now, a.Addr, h.around.Network, a.Key)
 	h.persist(changes)
 	if err != nil {
 		h.report(now, Report{Kind: Operator, Level: Warn, Remote: a.Addr, Key: a.Key, Text: err.Error(), Reason: "accept"})
@@ -169,5 +171,5 @@ func (h *Host) accept(now time.Time, a Accept) {
 // expectsKey reports whether N(INITIAL_CONTACT) is true and useful: a key is recorded for p, and no SA with it exists
 // here (design.md).
 func (h *Host) expectsKey(now time.Time, p *peer) bool {
-	return len(p.sessions) == 0 && len(h.book.Lookup(now, p.addr, h.cfg.Network)) > 0
+	return len(p.sessions) == 0 && len(h.book.Lookup(now, p.addr, h.around.Network)) > 0
 }

@@ -29,7 +29,7 @@ func (h *Host) view(now time.Time, p *peer) PeerView {
 	if p.cfg != nil {
 		v.Name = p.cfg.Name
 	}
-	if rs := h.book.Lookup(now, p.addr, h.cfg.Network); len(rs) > 0 {
+	if rs := h.book.Lookup(now, p.addr, h.around.Network); len(rs) > 0 {
 		v.Key, v.FirstSeen = rs[0].Key, rs[0].FirstSeen
 	}
 	s := p.session()
@@ -138,7 +138,7 @@ func (h *Host) Explain(now time.Time, addr netip.Addr, port uint16) Explanation 
 	d := h.policy.Outbound(f)
 	e.Entry = d.Name
 	e.Story = append(e.Story, fmt.Sprintf("the policy entry %q applies: %s", d.Name, tellEntry(d)))
-	for _, r := range h.book.Lookup(now, addr, h.cfg.Network) {
+	for _, r := range h.book.Lookup(now, addr, h.around.Network) {
 		e.Story = append(e.Story, h.tellRecord(now, r))
 	}
 	if p == nil {
@@ -153,7 +153,10 @@ func (h *Host) Explain(now time.Time, addr netip.Addr, port uint16) Explanation 
 
 func (h *Host) tellRecord(now time.Time, r trust.Record) string {
 	text := fmt.Sprintf("the key %v is recorded for this address since %s", r.Key, r.FirstSeen.Format(time.DateTime))
-	if h.sticky(now, r.Addr) {
+	switch {
+	case h.book.Essential(r.Addr):
+		text += "; it is a gateway, resolver or DHCP server of this network, which nothing locks out, so its traffic may go in clear"
+	case h.sticky(now, r.Addr):
 		text += "; traffic with it never goes in clear by fallback"
 	}
 	return text

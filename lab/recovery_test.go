@@ -106,3 +106,37 @@ func TestImpostor(t *testing.T) {
 	da.Run("trust", "accept", netlab.B4, impostor.Name())
 	netlab.Until(t, 30*time.Second, "traffic flows after the new key was accepted", func() error { return a.Reaches(netlab.B4) })
 }
+
+// The default gateway is never locked out: when its key has changed, a host tells of it with an alarm, and goes on in
+// clear (design.md: sticky without lock-out).
+func TestGatewayWithAnotherKey(t *testing.T) {
+	t.Parallel()
+	l := netlab.New(t)
+	a, b, _ := l.Pair()
+	da, db := a.Btns(""), b.Btns("")
+	a.IP("route", "add", "default", "via", netlab.B4) // the daemon follows
+	da.Wait(netlab.B4)
+	if n := a.Ping(netlab.B4, 5); n != 5 {
+		t.Fatalf("%d of 5 pings came back", n)
+	}
+	netlab.Until(t, 10*time.Second, "a remembers its gateway", func() error {
+		return netlab.Contains(da.Run("trust", "list"), db.Name())
+	})
+	netlab.Until(t, 15*time.Second, "a knows that it is the gateway", func() error {
+		return netlab.Contains(da.Run("explain", netlab.B4), "it is a gateway")
+	})
+	db.Crash()
+	b.Run("nft", "flush", "ruleset")
+
+	again := b.Btns("", "--state", l.Path("another.state"))
+	netlab.Until(t, 90*time.Second, "a tells of the new key", func() error {
+		_ = b.Reaches(netlab.A4)
+		_ = a.Reaches(netlab.B4)
+		return netlab.Contains(da.Log(), "level=ERROR msg=\"peer key changed, refused\" peer="+netlab.B4+" name="+again.Name())
+	})
+	// The SAs with the old machine have to be found dead first.
+	netlab.Until(t, 3*time.Minute, "a reaches its gateway", func() error { return a.Reaches(netlab.B4) })
+	if p := da.Peer(netlab.B4); p.SAs != 0 {
+		t.Errorf("a has SAs with it: %+v", p)
+	}
+}

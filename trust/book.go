@@ -60,6 +60,9 @@ func (b *Book) SetEssential(addrs []netip.Addr) {
 	}
 }
 
+// Essential reports whether an address is one of those.
+func (b *Book) Essential(addr netip.Addr) bool { return b.essential[At(addr, "").Addr] }
+
 // Len is the number of records.
 func (b *Book) Len() int { return b.size }
 
@@ -95,7 +98,7 @@ func (b *Book) Known(now time.Time, addr netip.Addr, network string) bool {
 // Sticky reports whether traffic with an address must be protected because it once was.
 func (b *Book) Sticky(now time.Time, addr netip.Addr, network string) bool {
 	p := At(addr, network)
-	if b.essential[p.Addr] {
+	if b.Essential(addr) {
 		return false
 	}
 	return slices.ContainsFunc(b.valid(now, p), func(r *Record) bool { return r.Sticky && !r.Suspended })
