@@ -121,16 +121,50 @@ func (t *deleteChild) answered(e *Endpoint, s *sa, _ *message) {
 // liveness asks whether the peer is there (RFC 7296 §2.4).
 type liveness struct{ simple }
 
-func (e *Endpoint) checkAlive(n *session) {
-	if !n.up || n.closing || n.checking {
+func (e *Endpoint) checkAlive(n *session, suspect bool) {
+	if !n.up || n.closing {
 		return
 	}
-	n.checking = true
-	e.want(n, &liveness{})
+	if suspect && !n.suspect {
+		n.suspect = true
+		e.hurry(n.current)
+	}
+	if !n.checking {
+		n.checking = true
+		e.want(n, &liveness{})
+	}
+}
+
+// hurry makes the request that waits for an answer serve as the check: every answer says that the peer is there.
+func (e *Endpoint) hurry(s *sa) {
+	if s.own.sent() && s.state.phase() == established {
+		r := s.own
+		r.hurried, r.plan, r.wait = true, e.cfg.Suspect, instant(e.cfg.Suspect.First)
+		r.plan.Sends += r.sends
+		e.again(s)
+	}
+}
+
+// calm takes hurry back when the peer has been heard meanwhile, so that a slow answer is waited for as usual.
+func (e *Endpoint) calm(s *sa) bool {
+	r := s.own
+	if !r.hurried || s.session.suspect {
+		return false
+	}
+	r.hurried, r.plan = false, e.usual(s)
+	r.plan.Sends += r.sends
+	return true
 }
 
 func (t *liveness) start(e *Endpoint, s *sa) bool {
-	e.send(s, t, wire.Informational, e.cfg.Quick)
+	plan := e.cfg.Quick
+	if s.session.suspect {
+		plan = e.cfg.Suspect
+	}
+	e.send(s, t, wire.Informational, plan)
+	if s.own != nil {
+		s.own.hurried = s.session.suspect
+	}
 	return true
 }
 
@@ -170,11 +204,16 @@ func (e *Endpoint) wish(ev Event) {
 	case CheckAlive:
 		if n := e.sessions[ev.SA]; n != nil {
 			e.touch(n.current)
-			e.checkAlive(n)
+			e.checkAlive(n, false)
+		}
+	case Unanswered:
+		if n := e.sessions[ev.SA]; n != nil {
+			e.touch(n.current)
+			e.checkAlive(n, true)
 		}
 	case Alive:
 		if n := e.sessions[ev.SA]; n != nil && n.up {
-			n.heard = e.now
+			n.heard, n.suspect = e.now, false
 			e.touch(n.current)
 		}
 	case ChildCarried:

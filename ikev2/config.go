@@ -17,8 +17,9 @@ type Config struct {
 	Lifetime protect.Lifetime
 	// Liveness is how long a peer may be silent before it is checked; 0: only [CheckAlive] checks.
 	Liveness time.Duration
-	// Init is the schedule of the first message, Usual of all others, Quick that of liveness checks and of deletes.
-	Init, Usual, Quick Schedule
+	// Init is the schedule of the first message, Usual of all others, Quick that of liveness checks and of deletes, Suspect
+	// that of liveness checks of a peer that does not answer ESP: see [Unanswered].
+	Init, Usual, Quick, Suspect Schedule
 	// FragmentSize is the largest IP datagram of a message that can be fragmented (RFC 7383 §2.5.1).
 	FragmentSize int
 	// HalfOpenTime is how long a responder waits for IKE_AUTH.
@@ -110,6 +111,7 @@ func Defaults() Config {
 		Init:         Schedule{First: 500 * time.Millisecond, Factor: 1.8, Cap: time.Minute, Sends: 8},
 		Usual:        Schedule{First: time.Second, Factor: 1.8, Cap: time.Minute, Sends: 8},
 		Quick:        Schedule{First: 500 * time.Millisecond, Factor: 1.8, Cap: 10 * time.Second, Sends: 7},
+		Suspect:      Schedule{First: 450 * time.Millisecond, Factor: 1.25, Cap: 3 * time.Second, Sends: 8}, // nine seconds in all
 		FragmentSize: 1280,
 		HalfOpenTime: 30 * time.Second,
 		CookieAbove:  100,
@@ -128,7 +130,9 @@ func (c Config) complete() Config {
 	if c.Lifetime == (protect.Lifetime{}) {
 		c.Lifetime = d.Lifetime
 	}
-	for _, s := range []struct{ have, want *Schedule }{{&c.Init, &d.Init}, {&c.Usual, &d.Usual}, {&c.Quick, &d.Quick}} {
+	for _, s := range []struct{ have, want *Schedule }{
+		{&c.Init, &d.Init}, {&c.Usual, &d.Usual}, {&c.Quick, &d.Quick}, {&c.Suspect, &d.Suspect},
+	} {
 		if s.have.First <= 0 || s.have.Sends <= 0 {
 			*s.have = *s.want
 		}

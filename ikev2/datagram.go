@@ -120,7 +120,7 @@ func (e *Endpoint) hint(h wire.Header) {
 		return // a fresh protected message says more
 	}
 	e.touch(s)
-	e.checkAlive(s.session)
+	e.checkAlive(s.session, false)
 }
 
 // protected takes a message that has to be authentic before it may change anything (RFC 7296 §2.4).
@@ -191,7 +191,7 @@ func (e *Endpoint) expected(s *sa, m *message, sk sealed, d Datagram) bool {
 
 // authentic takes a message that is what the peer sent, whole and in turn.
 func (e *Endpoint) authentic(s *sa, m *message) {
-	s.session.heard = e.now
+	s.session.heard, s.session.suspect = e.now, false
 	e.follow(s, m)
 	var critical *wire.UnsupportedCriticalError
 	var err error

@@ -76,6 +76,9 @@ type (
 	}
 	// CheckAlive starts a liveness check (RFC 7296 §2.4), unless one is running.
 	CheckAlive struct{ SA Handle }
+	// Unanswered says that ESP went out and none came back: the peer is checked, and the IKE SA given up sooner
+	// ([Config].Suspect), whichever request waits for an answer, unless the peer is heard meanwhile.
+	Unanswered struct{ SA Handle }
 	// Alive says that an authentic ESP packet came from the peer: as good as a protected IKE message.
 	Alive struct{ SA Handle }
 	// ChildCarried says that the first authentic packet arrived on the inbound SA of Child.
@@ -167,6 +170,7 @@ func (RekeySA) event()      {}
 func (DeleteChild) event()  {}
 func (DeleteSA) event()     {}
 func (CheckAlive) event()   {}
+func (Unanswered) event()   {}
 func (Alive) event()        {}
 func (ChildCarried) event() {}
 func (Moved) event()        {}

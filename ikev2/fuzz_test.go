@@ -156,6 +156,8 @@ func (g *program) wish(n *node, what byte) {
 		p.step(n, ChildJudged{SA: h, Child: c})
 	case 11:
 		p.step(n, DeleteSA{SA: h, Silent: true})
+	case 12:
+		p.step(n, Unanswered{h})
 	}
 }
 

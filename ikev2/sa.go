@@ -67,6 +67,7 @@ type request struct {
 	sends    int
 	wait     instant // the interval that runs
 	at       instant // when to send again
+	hurried  bool    // plan is that of a suspicion
 }
 
 func (r *request) sent() bool { return r != nil && r.data != nil }
@@ -104,6 +105,7 @@ type session struct {
 	failing  instant // since when the peer answers TEMPORARY_FAILURE; 0: it does not
 	tries    int     // such answers in a row to IKE rekeys
 	checking bool    // a liveness check is queued or out
+	suspect  bool    // packets went out, and nothing came in since
 	rekeys   uint32
 }
 

@@ -189,7 +189,7 @@ func (e *Endpoint) ring(s *sa) {
 		return
 	}
 	if s.own.sent() && s.own.at <= e.now {
-		if s.own.sends >= s.own.plan.Sends {
+		if s.own.sends >= s.own.plan.Sends && !e.calm(s) {
 			e.noAnswer(s)
 			return
 		}
@@ -221,7 +221,7 @@ func (e *Endpoint) ringSession(n *session, s *sa) {
 	}
 	e.ringChildren(n)
 	if l := e.liveness(n); l > 0 && n.heard.add(l) <= e.now {
-		e.checkAlive(n)
+		e.checkAlive(n, false)
 	}
 	if n.nat.Us && n.spoke.add(e.cfg.Keepalive) <= e.now {
 		n.spoke = e.now
