@@ -46,7 +46,7 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 			Text: "traffic is protected: " + a.Suite.String() + ", " + a.Mode.String() + " mode, assurance " + s.assurance.String(),
 		})
 	}
-	h.watchCounters(now)
+	h.readAt(now.Add(countersSoon))
 }
 
 func encapsulated(n ikev2.NAT) bool { return n.Us || n.Peer || n.Encap }

@@ -47,7 +47,8 @@ type Host struct {
 	sessions map[ikev2.Handle]*session
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
-	reading  bool // an alarm to read the counters is set
+	lastRead time.Time // of the counters
+	nextRead time.Time // zero: no alarm for it is set
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
@@ -178,8 +179,10 @@ func (h *Host) ring(now time.Time) {
 				h.recheckTwins(now, p)
 			}
 		case readCounters:
-			h.reading = false
-			h.out = append(h.out, ReadCounters{})
+			if a.at.Equal(h.nextRead) {
+				h.nextRead = time.Time{}
+				h.read(now)
+			}
 		case expireRecords:
 			h.persist(h.book.Expire(now))
 			h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)

@@ -66,7 +66,8 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 		}
 	case ikev2.Proven:
 		if s := h.sessions[a.SA]; s != nil {
-			s.proven = now
+			s.proven, s.alive = now, now
+			s.proofs++
 			h.settleTwins(now, s.peer)
 		}
 	case ikev2.Heard:
@@ -95,7 +96,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 		s.peer = p
 	}
 	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
-	s.btns, s.suite, s.nonce = a.Btns, a.Suite, a.Nonce
+	s.btns, s.suite, s.nonce, s.alive = a.Btns, a.Suite, a.Nonce, now
 	p.sessions = append(p.sessions, s)
 	if p.attempt == a.SA {
 		p.attempt = 0

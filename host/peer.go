@@ -54,7 +54,9 @@ type session struct {
 	assurance identity.Assurance
 	recorded  bool // trust has been told that traffic went both ways
 
-	lastIn, lastOut uint64 // packets at the last reading
+	seen   traffic   // at the last reading
+	alive  time.Time // last proof of life that came to be known here
+	proofs int       // answers to liveness checks since the last ESP packet from the peer
 
 	promised []promise // SPIs of children that have not come yet
 }

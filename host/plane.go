@@ -9,11 +9,6 @@ import (
 	"github.com/btns-ipsec/btns/ikev2"
 )
 
-const (
-	countersEvery = 10 * time.Second // liveness by traffic (RFC 7296 §2.4)
-	countersSoon  = time.Second      // while a record waits for traffic both ways
-)
-
 func (h *Host) fromPlane(now time.Time, ev dataplane.Event) {
 	switch ev := ev.(type) {
 	case dataplane.Datagram:
@@ -59,7 +54,7 @@ func (h *Host) carried(now time.Time, id flow.PairID) {
 	}
 	h.settleTwins(now, s.peer)
 	if !s.recorded {
-		h.out = append(h.out, ReadCounters{})
+		h.readSoon(now)
 	}
 }
 
@@ -114,63 +109,5 @@ func (h *Host) addressChanged(now time.Time) {
 			continue
 		}
 		h.askSource(p)
-	}
-}
-
-func (h *Host) watchCounters(now time.Time) {
-	if h.reading {
-		return
-	}
-	after := countersEvery
-	for _, s := range h.sessions {
-		if s.up && !s.recorded && !s.who.Key.IsZero() {
-			after = countersSoon
-			break
-		}
-	}
-	h.reading = true
-	h.alarms.add(now.Add(after), readCounters, netip.Addr{}, 0)
-}
-
-// countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways.
-func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
-	sums := make(map[ikev2.Handle]*[2]uint64)
-	for _, c := range list {
-		pair := h.sas.Get(uint64(c.ID))
-		if pair == nil {
-			continue
-		}
-		h.counters[c.ID] = c
-		sum := sums[ikev2.Handle(pair.Owner)]
-		if sum == nil {
-			sum = new([2]uint64)
-			sums[ikev2.Handle(pair.Owner)] = sum
-		}
-		sum[0] += c.PacketsIn
-		sum[1] += c.PacketsOut
-	}
-	for _, s := range h.sortedSessions() {
-		sum := sums[s.handle]
-		if sum == nil || !s.up {
-			continue
-		}
-		h.judgeTraffic(now, s, sum[0], sum[1])
-	}
-	if h.sas.Len() > 0 {
-		h.watchCounters(now)
-	}
-}
-
-func (h *Host) judgeTraffic(now time.Time, s *session, in, out uint64) {
-	switch {
-	case in > s.lastIn:
-		h.ike(now, ikev2.Alive{SA: s.handle})
-	case out > s.lastOut && now.Sub(s.began) > countersEvery:
-		h.ike(now, ikev2.CheckAlive{SA: s.handle})
-	}
-	s.lastIn, s.lastOut = in, out
-	if !s.recorded && in > 0 && out > 0 {
-		s.recorded = true
-		h.record(now, s)
 	}
 }

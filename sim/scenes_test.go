@@ -179,3 +179,125 @@ func TestThousand(t *testing.T) {
 		}
 	}
 }
+
+// noticed is how long a peer may be gone before the first packet that it does not answer has led to its end.
+const noticed = 15 * time.Second
+
+// gone waits for a to see that b is gone, and returns how long that took while a sends every half second.
+func gone(w *World, a, b *Node) time.Duration {
+	began := w.now
+	for a.Reports[host.Unprotected] == 0 && a.Reports[host.KeyChanged] == 0 && w.now.Sub(began) < time.Minute {
+		a.Send(b)
+		w.Run(500 * time.Millisecond)
+	}
+	return w.now.Sub(began)
+}
+
+// A peer that dies under traffic, or after a pause, is noticed within 15 seconds of the first packet that it does not
+// answer (RFC 7296 §2.4).
+func TestSilenceIsNoticedSoon(t *testing.T) {
+	seeds(t, 30, func(t *testing.T, seed uint64) {
+		w := New(t, seed)
+		a, b := meet(w)
+		w.Run(time.Duration(seed) * 170 * time.Millisecond) // some die while nothing is sent
+		b.Kill()
+		if seed%3 == 0 {
+			w.Run(time.Duration(seed) * time.Second)
+		}
+		if d := gone(w, a, b); d > noticed {
+			w.Fail("noticed after %v", d)
+		}
+	})
+}
+
+// The same while a rekey waits for an answer: there is one request at a time, and it is as good as a check.
+func TestSilenceWhileRekeying(t *testing.T) {
+	w := New(t, 8)
+	a, b := meet(w)
+	b.Kill()
+	a.spend()
+	if d := gone(w, a, b); d > noticed {
+		w.Fail("noticed after %v", d)
+	}
+}
+
+// A peer that another machine has taken the place of is found out within 15 seconds, whichever side speaks.
+func TestReplacedPeerIsNoticedSoon(t *testing.T) {
+	seeds(t, 20, func(t *testing.T, seed uint64) {
+		w := New(t, seed)
+		a, b := meet(w)
+		b.Kill()
+		delete(w.byAddr, b.Addr)
+		evil := w.Host("evil")
+		delete(w.byAddr, evil.Addr)
+		evil.Addr = b.Addr
+		w.byAddr[b.Addr] = evil
+		began := w.now
+		for a.Reports[host.KeyChanged] == 0 {
+			a.Send(b)
+			w.Run(500 * time.Millisecond)
+			if d := w.now.Sub(began); d > noticed {
+				w.Fail("not found out within %v", d)
+			}
+		}
+	})
+}
+
+// Whoever only listens is asked now and then, answers, and stays.
+func TestOneWayTraffic(t *testing.T) {
+	seeds(t, 10, func(t *testing.T, seed uint64) {
+		w := New(t, seed)
+		a, b := meet(w)
+		asked := w.ikeSent
+		for range 600 {
+			a.Send(b)
+			w.Run(500 * time.Millisecond)
+		}
+		if a.Reports[host.Unprotected] > 0 {
+			w.Fail("the peer was given up")
+		}
+		if n := w.ikeSent - asked; n < 5 || n > 2*60 { // each check is two messages
+			w.Fail("%d messages in five minutes", n)
+		}
+		w.CheckOnePair(a, b)
+	})
+}
+
+// A packet that is lost while nothing else goes on is no reason to end anything (RFC 7296 §2.4), even if the first
+// checks are lost, too.
+func TestOneLostPacket(t *testing.T) {
+	seeds(t, 20, func(t *testing.T, seed uint64) {
+		w := New(t, seed)
+		a, b := meet(w)
+		w.Run(time.Minute)
+		w.SetLink(Link{Loss: 1})
+		a.Send(b)
+		w.Run(time.Duration(seed%7) * time.Second)
+		w.SetLink(Link{Delay: 5 * time.Millisecond})
+		w.Run(time.Minute)
+		if a.Reports[host.Unprotected]+b.Reports[host.Unprotected] > 0 || !a.Protected(b) {
+			w.Fail("the SA did not survive one lost packet")
+		}
+		w.CheckWorks(a, b)
+		w.CheckOnePair(a, b)
+	})
+}
+
+// A wire that loses every fifth packet ends no SA, under traffic of either kind.
+func TestLossIsNoDeath(t *testing.T) {
+	seeds(t, 100, func(t *testing.T, seed uint64) {
+		w := New(t, seed)
+		a, b := meet(w)
+		w.SetLink(Link{Delay: 20 * time.Millisecond, Jitter: 30 * time.Millisecond, Loss: 0.2})
+		for range 240 {
+			a.Send(b)
+			if seed%2 == 0 {
+				b.Send(a)
+			}
+			w.Run(500 * time.Millisecond)
+		}
+		if a.Reports[host.Unprotected]+b.Reports[host.Unprotected] > 0 {
+			w.Fail("an SA was given up")
+		}
+	})
+}

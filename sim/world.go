@@ -29,6 +29,7 @@ type World struct {
 	link   Link
 	cut    map[[2]netip.Addr]bool
 
+	ikeSent int      // IKE messages sent
 	ladder  []string // the last messages, a ring
 	lines   int
 	traceOf uint64 // hash of all lines
@@ -151,6 +152,9 @@ func (w *World) write(show bool, format string, args ...any) {
 
 // carry brings a datagram to whoever has the address, as the link allows.
 func (w *World) carry(from *Node, d datagram) {
+	if d.kind == ike {
+		w.ikeSent++
+	}
 	copies := 1
 	if w.rnd.Float64() < w.link.Duplicate {
 		copies = 2

@@ -1,0 +1,125 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/ikev2"
+)
+
+// The planes count; the host reads now and then, to see with whom traffic has gone both ways (BTNS-TRUST-16) and who has
+// fallen silent while packets go out (RFC 7296 §2.4).
+
+const (
+	countersEvery = 2 * time.Second // what goes unanswered is noticed so soon
+	countersSoon  = time.Second     // while a record waits for traffic both ways; no reading follows another sooner
+
+	lull    = 2 * time.Second  // silence of a peer that is sent to, before it is checked
+	maxLull = 10 * time.Second // the same when it never sends, but answers checks
+	// overlap is how far a packet out must be behind the last one in to count as unanswered: an acknowledgment is not
+	// answered, and planes tell the time to about a second.
+	overlap = time.Second
+)
+
+// traffic of one IKE SA.
+type traffic struct {
+	in, out         uint64 // packets
+	lastIn, lastOut time.Time
+}
+
+func (t *traffic) add(c dataplane.Counters) {
+	t.in += c.PacketsIn
+	t.out += c.PacketsOut
+	if c.LastIn.After(t.lastIn) {
+		t.lastIn = c.LastIn
+	}
+	if c.LastOut.After(t.lastOut) {
+		t.lastOut = c.LastOut
+	}
+}
+
+func (h *Host) read(now time.Time) {
+	h.lastRead = now
+	h.out = append(h.out, ReadCounters{})
+}
+
+// readAt sees to it that the counters are read at that time at the latest.
+func (h *Host) readAt(at time.Time) {
+	if h.nextRead.IsZero() || at.Before(h.nextRead) {
+		h.nextRead = at
+		h.alarms.add(at, readCounters, netip.Addr{}, 0)
+	}
+}
+
+// readSoon reads at once if that was not done a moment ago: many peers may come at the same time, and each reading is of
+// all pairs.
+func (h *Host) readSoon(now time.Time) {
+	if at := h.lastRead.Add(countersSoon); at.After(now) {
+		h.readAt(at)
+		return
+	}
+	h.read(now)
+}
+
+// countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways.
+func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
+	sums := make(map[*session]*traffic, len(list))
+	var order []*session
+	for _, c := range list {
+		pair := h.sas.Get(uint64(c.ID))
+		if pair == nil {
+			continue
+		}
+		h.counters[c.ID] = c
+		s := h.sessions[ikev2.Handle(pair.Owner)]
+		if s == nil || !s.up {
+			continue
+		}
+		if sums[s] == nil {
+			sums[s] = new(traffic)
+			order = append(order, s)
+		}
+		sums[s].add(c)
+	}
+	after := countersEvery
+	for _, s := range order {
+		h.judgeTraffic(now, s, *sums[s])
+		if !s.recorded && !s.who.Key.IsZero() {
+			after = countersSoon
+		}
+	}
+	if h.sas.Len() > 0 {
+		h.readAt(now.Add(after))
+	}
+}
+
+func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
+	was := s.seen
+	s.seen = t
+	if t.in > was.in {
+		s.proofs = 0
+		if at := notAfter(now, t.lastIn); at.After(s.alive) {
+			s.alive = at
+		}
+		h.ike(now, ikev2.Alive{SA: s.handle})
+	}
+	if t.out > was.out && now.Sub(s.alive) >= s.lull() && notAfter(now, t.lastOut).Sub(s.alive) >= overlap {
+		h.ike(now, ikev2.Unanswered{SA: s.handle})
+	}
+	if !s.recorded && t.in > 0 && t.out > 0 {
+		s.recorded = true
+		h.record(now, s)
+	}
+}
+
+// lull is how long the peer may be silent while we send to it. Whoever only ever listens is asked less and less often.
+func (s *session) lull() time.Duration { return min(lull<<min(s.proofs, 3), maxLull) }
+
+// notAfter is a time that a plane told; one that does not know it means now.
+func notAfter(now, told time.Time) time.Time {
+	if told.IsZero() || told.After(now) {
+		return now
+	}
+	return told
+}
