@@ -85,7 +85,7 @@ func TestImpostor(t *testing.T) {
 	if impostor.Name() == honest {
 		t.Fatal("the impostor has the same key")
 	}
-	netlab.Until(t, 90*time.Second, "a refuses the new key", func() error {
+	netlab.Until(t, 45*time.Second, "a refuses the new key", func() error {
 		_ = b.Reaches(netlab.A4) // its own attempt
 		_ = a.Reaches(netlab.B4)
 		out, err := da.Try("explain", netlab.B4)
