@@ -79,6 +79,7 @@ func (h *Host) childDown(now time.Time, a ikev2.ChildDown) {
 	} else {
 		h.change(dataplane.RemoveSA{ID: flow.PairID(a.Child)})
 	}
+	delete(h.counters, flow.PairID(a.Child))
 	h.sas.Remove(pair.ID)
 	h.standIn(pair)
 	p := h.peerOfPair(a.SA, pair.Peer)

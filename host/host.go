@@ -169,7 +169,6 @@ func (h *Host) ring(now time.Time) {
 			}
 		case dropLingered:
 			h.change(dataplane.RemoveSA{ID: a.pair})
-			delete(h.counters, a.pair)
 		case tryAgain:
 			if p != nil && p.attempt == 0 && len(p.sessions) == 0 {
 				h.attempt(now, p, nil)
