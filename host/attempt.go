@@ -114,7 +114,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
 		InitialContact: h.expectsKey(now, p),
 	}
 	if p.cfg != nil {
-		init.Credential, init.Expect, init.Override = p.cfg.selfAt(p.local), p.cfg.Expect, p.cfg.IKE
+		init.Credential, init.Override = p.cfg.selfAt(p.local), p.cfg.IKE
 		init.InitialContact = true
 		if p.cfg.Childless {
 			init.Child = nil

@@ -25,7 +25,6 @@ type Peer struct {
 	Local  netip.Addr // invalid: the system chooses
 	Remote netip.Addr
 	Self   ikev2.Local
-	Expect ikev2.Remote
 	Mode   protect.Mode
 	// Inside is what is protected: the selectors on our side and on the peer's.
 	InsideLocal, InsideRemote []netip.Prefix
