@@ -188,7 +188,11 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		if h.required(now, p) {
 			h.enter(now, p, StateOutage, "no route: "+ev.Err.Error(), "check the routes of this host")
 			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+			return
 		}
+		h.probes.NoAnswer(now, p.addr)
+		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: no route: " + ev.Err.Error()})
+		h.forgetIdle(now, p)
 		return
 	}
 	if s := p.session(); s != nil && s.local.Addr() != ev.Local {
