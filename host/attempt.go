@@ -195,6 +195,10 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		h.forgetIdle(now, p)
 		return
 	}
+	if s := h.sessions[p.attempt]; s != nil && s.local.Addr() != ev.Local {
+		s.peer, p.attempt = nil, 0 // that attempt speaks from an address that is no longer ours
+		h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: true})
+	}
 	if s := p.session(); s != nil && s.local.Addr() != ev.Local {
 		p.local = ev.Local
 		for _, s := range append([]*session(nil), p.sessions...) {
