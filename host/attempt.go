@@ -78,6 +78,7 @@ func (h *Host) peerFor(dst netip.Addr) *peer {
 
 // attempt begins to make SAs with p unless there are some, or it is being done, or it is too soon.
 func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
+	h.shut(now, p, "SAs are to be made")
 	switch {
 	case h.stopping || p.attempt != 0 || p.asking || h.sends(p):
 		return

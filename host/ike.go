@@ -106,6 +106,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 		p.local = a.Local.Addr()
 	}
 	h.probes.Answered(now, p.addr)
+	h.shut(now, p, "the IKE SA has no child SA yet")
 	if a.InitialContact && !a.Peer.Key.IsZero() {
 		h.initialContact(now, s)
 	}

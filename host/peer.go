@@ -108,6 +108,14 @@ func (h *Host) forgetIdle(now time.Time, p *peer) {
 	}
 }
 
+// shut holds the traffic of a peer that must be protected and about which the plane has not been told. What lies in a
+// configured tunnel has been.
+func (h *Host) shut(now time.Time, p *peer, why string) {
+	if p.state == StateClear && h.required(now, p) && h.peerFor(p.addr) == p {
+		h.enter(now, p, StateNegotiating, why, "")
+	}
+}
+
 // enter changes the state of p and what the plane does with its prefixes.
 func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 	if p.state != s {

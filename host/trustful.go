@@ -160,6 +160,9 @@ func (h *Host) accept(now time.Time, a Accept) {
 	}
 	h.report(now, Report{Kind: Operator, Level: Info, Remote: a.Addr, Key: a.Key, Text: "the key is accepted for this address"})
 	p := h.peers[a.Addr]
+	if p == nil && h.sticky(now, a.Addr) { // it had left in good order, and the operator's word ends that
+		p = h.peerAt(now, a.Addr)
+	}
 	if p == nil || len(p.sessions) > 0 {
 		return
 	}
