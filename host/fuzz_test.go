@@ -1,0 +1,178 @@
+package host
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// program is a course of events for two hosts and somebody who poses as one of them.
+type program struct {
+	w    *world
+	code []byte
+}
+
+func (g *program) next() byte {
+	if len(g.code) == 0 {
+		return 0
+	}
+	b := g.code[0]
+	g.code = g.code[1:]
+	return b
+}
+
+// others are the addresses that events name: hosts that are there, and one that is not.
+var others = []netip.Addr{addrA, addrB, addrC, netip.MustParseAddr("198.51.100.7")}
+
+func (g *program) run() {
+	w := g.w
+	for len(g.code) > 0 {
+		op, arg := g.next(), g.next()
+		b, to := w.boxes[int(arg)%len(w.boxes)], others[int(arg>>2)%len(others)]
+		switch op % 24 {
+		case 0, 1:
+			w.settle()
+		case 2:
+			w.pass(time.Duration(arg) * 100 * time.Millisecond)
+		case 3:
+			w.pass(time.Duration(arg) * 10 * time.Second)
+		case 4: // the next thing under way happens, and no more
+			if len(w.mail) > 0 {
+				f := w.mail[0]
+				w.mail = w.mail[1:]
+				f.run()
+			}
+		case 5: // or never does
+			if len(w.mail) > 0 {
+				if i := int(arg) % len(w.mail); w.mail[i].datagram {
+					w.mail = append(w.mail[:i:i], w.mail[i+1:]...)
+				}
+			}
+		case 6: // or last
+			if len(w.mail) > 0 {
+				w.mail = append(w.mail[1:], w.mail[0])
+			}
+		case 7:
+			if w.lose = nil; arg&1 != 0 {
+				w.lose = nobody
+			}
+		case 8, 9:
+			for _, o := range w.boxes {
+				if o.addr == to && o != b {
+					b.packet(o)
+				}
+			}
+		case 10:
+			if b.dead = !b.dead; !b.dead {
+				b.boot()
+			}
+		default:
+			b.step(g.event(b, op%24, arg, to))
+		}
+	}
+}
+
+func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
+	id := flow.PairID(arg >> 4)
+	switch op {
+	case 11, 12:
+		return FromPlane{dataplane.Acquire{Flow: selector.Flow{Proto: 17, Local: b.addr, Remote: to}, Held: arg&1 != 0}}
+	case 13:
+		return Connect{to}
+	case 14:
+		return Down{to}
+	case 15:
+		return Forget{Addr: to}
+	case 16:
+		return Accept{Addr: to}
+	case 17:
+		return Forget{Key: key(g.w.t, "b").Public.Fingerprint()}
+	case 18:
+		return FromPlane{dataplane.Spent{ID: id, Hard: arg&1 != 0}}
+	case 19:
+		return FromPlane{dataplane.UnknownSPI{Local: ap(b.addr, 4500), Remote: ap(to, 4500), SPI: 0x1234}}
+	case 20:
+		if arg&8 != 0 && b.name == "a" {
+			b.addr = map[netip.Addr]netip.Addr{addrA: netip.MustParseAddr("203.0.113.9")}[b.addr]
+			if !b.addr.IsValid() {
+				b.addr = addrA
+			}
+		}
+		return FromPlane{dataplane.AddressChanged{}}
+	case 21:
+		switch arg % 3 {
+		case 0:
+			return SourceFound{Remote: to, Local: b.addr}
+		case 1:
+			return SourceFound{Remote: to, Local: to}
+		}
+		return SourceFound{Remote: to, Err: errNoRoute}
+	case 22:
+		return CountersRead{Counters: []dataplane.Counters{{ID: id, PacketsIn: uint64(g.next()), PacketsOut: uint64(g.next())}}}
+	}
+	switch arg % 5 {
+	case 0:
+		return FromPlane{dataplane.Carried{ID: id}}
+	case 1:
+		return FromPlane{dataplane.Moved{ID: id, Remote: ap(to, uint16(arg))}}
+	case 2:
+		return FromPlane{dataplane.Dropped{Remote: to, Reason: flow.Reason(arg), Count: 1}}
+	case 3:
+		return Stop{}
+	}
+	return Computed{Job: nil}
+}
+
+// FuzzStep: whatever happens and in whatever order, nothing panics; SPIs are kept for as many children as are promised,
+// and for none when nothing is under way; what must be protected, because policy or a record says so, is never let out in
+// clear. The checks stand in [box.check].
+func FuzzStep(f *testing.F) {
+	meet := []byte{11, 4, 0, 0, 8, 4, 8, 1, 2, 20, 8, 4, 8, 1, 2, 20}
+	for _, rest := range []string{
+		"", // a first contact
+		"\x0a\x01\x08\x04\x03\x06\x0b\x04\x03\x01", // b is gone
+		"\x0a\x01\x0a\x01\x13\x00\x00\x00",         // and back
+		"\x17\x03\x00\x00\x02\x20\x0b\x01\x00\x00", // a stops
+		"\x14\x08\x00\x00\x0b\x04\x00\x00",         // a moves
+		"\x0a\x00\x0a\x00\x0f\x04\x0b\x04\x00\x00", // a boots, forgets, asks
+		"\x12\x10\x12\x11\x00\x00\x0b\x04\x00\x00", // limits
+		"\x07\x01\x0e\x04\x0b\x04\x03\x09\x0d\x04", // nothing arrives
+		"\x0d\x04\x0d\x01\x04\x00\x04\x00\x04\x00\x05\x00\x06\x00\x00\x00",
+	} {
+		for kind := range byte(3) {
+			f.Add(append(append([]byte{kind}, meet...), rest...))
+		}
+	}
+	f.Fuzz(func(t *testing.T, code []byte) {
+		if len(code) == 0 || len(code) > 300 {
+			return
+		}
+		w := newWorld(t)
+		w.box("a", addrA, func(c *Config) {
+			switch code[0] % 4 {
+			case 1:
+				c.Policy = unknown(t, policy.Unknown{Fallback: policy.Require})
+			case 2:
+				transport(t, Start(code[0]>>2)%3, addrB)(c)
+			case 3:
+				c.Trust.Mode = 1
+			}
+		})
+		w.box("b", addrB)
+		w.box("c", addrC)
+		g := &program{w: w, code: code[1:]}
+		g.run()
+		w.lose = nil
+		w.pass(10 * time.Minute)
+		for _, b := range w.boxes {
+			if n := b.h.sas.Reserved(); n != 0 && !b.dead && !b.busy() {
+				t.Errorf("%s keeps %d SPIs ten minutes later", b.name, n)
+			}
+		}
+	})
+}
