@@ -61,17 +61,12 @@ func (h *Host) stranger(now time.Time, f selector.Flow) {
 
 // peerFor returns the peer that a destination belongs to, or nil.
 func (h *Host) peerFor(dst netip.Addr) *peer {
-	var best *peer
-	bits := -1
-	for _, p := range h.named {
-		for _, prefix := range p.prefixes {
-			if prefix.Contains(dst) && prefix.Bits() > bits {
-				best, bits = p, prefix.Bits()
+	for _, bits := range h.lengths {
+		if prefix, err := dst.Prefix(bits); err == nil {
+			if p := h.inside[prefix]; p != nil {
+				return p
 			}
 		}
-	}
-	if best != nil {
-		return best
 	}
 	return h.peers[dst]
 }

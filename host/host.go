@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -44,6 +45,9 @@ type Host struct {
 	around   Surroundings
 	peers    map[netip.Addr]*peer
 	named    []*peer // the configured ones, in the order of the configuration
+	byName   map[string]*peer
+	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
+	lengths  []int                  // of those prefixes, longest first
 	sessions map[ikev2.Handle]*session
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
@@ -68,6 +72,8 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		endpoint: ikev2.New(cfg.IKE, rand),
 		probes:   probe.New(cfg.Probe),
 		peers:    make(map[netip.Addr]*peer),
+		byName:   make(map[string]*peer),
+		inside:   make(map[netip.Prefix]*peer),
 		sessions: make(map[ikev2.Handle]*session),
 		counters: make(map[flow.PairID]dataplane.Counters),
 	}
@@ -90,6 +96,17 @@ func (h *Host) addConfigured(cfg *Peer) error {
 	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: cfg, prefixes: cfg.prefixes()}
 	h.peers[cfg.Remote] = p
 	h.named = append(h.named, p)
+	h.byName[cfg.Name] = p
+	for _, prefix := range p.prefixes {
+		if _, taken := h.inside[prefix.Masked()]; taken {
+			continue // the first one in the configuration has it
+		}
+		h.inside[prefix.Masked()] = p
+		if !slices.Contains(h.lengths, prefix.Bits()) {
+			h.lengths = append(h.lengths, prefix.Bits())
+			slices.SortFunc(h.lengths, func(a, b int) int { return b - a })
+		}
+	}
 	return nil
 }
 

@@ -50,10 +50,8 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 }
 
 func (h *Host) configuredFor(name string) *Peer {
-	for _, p := range h.named {
-		if p.cfg.Name == name {
-			return p.cfg
-		}
+	if p := h.byName[name]; p != nil {
+		return p.cfg
 	}
 	return nil
 }
@@ -68,10 +66,8 @@ func (s *session) configured() *Peer {
 // peerOf returns the peer that an IKE SA which the other side began belongs to.
 func (h *Host) peerOf(now time.Time, s *session) *peer {
 	if s.pad != nil {
-		for _, p := range h.named {
-			if p.cfg.Name == s.pad.Name {
-				return p
-			}
+		if p := h.byName[s.pad.Name]; p != nil {
+			return p
 		}
 	}
 	return h.peerAt(now, s.remote.Addr())
