@@ -99,8 +99,8 @@ func TestBackOff(t *testing.T) {
 	w := newWorld(t)
 	w.lose = nobody
 	a := w.box("a", addrA, requiring(t))
-	for i, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		pause *= time.Second
+	for i, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		pause := time.Duration(seconds) * time.Second
 		a.acquire(addrB)
 		a.want(addrB, StateNegotiating, flow.Hold)
 		for a.state(addrB) == StateNegotiating {

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -495,8 +494,3 @@ const (
 
 // nobody is a wire that ends at the first host.
 func nobody(*box, Send) bool { return true }
-
-// spis are those of an IKE message.
-func spis(b []byte) (i, r uint64) {
-	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-}
