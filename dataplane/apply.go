@@ -6,12 +6,27 @@ import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 )
 
-// Next is the table after changes, in order. On an error it is the table after those before the one that failed.
+// ChangeError says which change a plane could not make. Those before it are in force.
+type ChangeError struct {
+	Index  int // of Change, in what was to be applied
+	Change Change
+	Err    error
+}
+
+func (e *ChangeError) Error() string {
+	return fmt.Sprintf("dataplane: change %d (%T): %v", e.Index, e.Change, e.Err)
+}
+
+// Unwrap returns why it could not be made.
+func (e *ChangeError) Unwrap() error { return e.Err }
+
+// Next is the table after changes, in order. On an error, a [*ChangeError], it is the table after those before the one
+// that failed.
 func Next(t *flow.Table, changes []Change) (*flow.Table, error) {
 	b := t.Build()
-	for _, c := range changes {
+	for n, c := range changes {
 		if err := apply(b, c); err != nil {
-			return b.Table(), err
+			return b.Table(), &ChangeError{n, c, err}
 		}
 	}
 	return b.Table(), nil
@@ -36,8 +51,5 @@ func apply(b *flow.Builder, c Change) error {
 	case SetPrefix:
 		err = b.SetPrefix(c.Prefix, c.State)
 	}
-	if err != nil {
-		return fmt.Errorf("dataplane: %T: %w", c, err)
-	}
-	return nil
+	return err
 }

@@ -11,7 +11,8 @@ import (
 // given when the plane was made, on goroutines of the plane, in the order in which they happened per source. That
 // function does not block.
 type Plane interface {
-	// Apply carries out changes in order. On an error the changes before it are in force; what failed is named.
+	// Apply carries out changes in order. A change that cannot be made ends it: those before it are in force, those behind
+	// it are not, and the error is a [*ChangeError]. Any other error is about the host, and all changes are made.
 	Apply(changes []Change) error
 	// Send transmits one IKE message and adds the non-ESP marker where a port is 4500. b is not kept.
 	Send(local, remote netip.AddrPort, b []byte) error

@@ -30,8 +30,8 @@ func onDatagram(out ...host.Action) func(host.Event) []host.Action {
 	}
 }
 
-// What the plane is told keeps the order of the actions: changes together, and before a message that follows them
-// (LATCH-37: a table is published before what depends on it).
+// What the plane is told keeps the order of the actions, except that changes come first and together (LATCH-37: a table
+// is published before what depends on it).
 func TestActionsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, c := flow.PairID(1), flow.PairID(2), flow.PairID(3)
@@ -44,9 +44,8 @@ func TestActionsKeepTheirOrder(t *testing.T) {
 		synctest.Wait()
 		r.close(t)
 		want := []any{
-			[]dataplane.Change{dataplane.UseSA{ID: a}, dataplane.UseSA{ID: b}},
+			[]dataplane.Change{dataplane.UseSA{ID: a}, dataplane.UseSA{ID: b}, dataplane.RemoveSA{ID: c}},
 			to, "keepalive",
-			[]dataplane.Change{dataplane.RemoveSA{ID: c}},
 			"closed",
 		}
 		if got := r.plane.all(); !reflect.DeepEqual(got, want) {
@@ -216,6 +215,32 @@ func TestPlaneRefuses(t *testing.T) {
 		v, info, err := r.Status(t.Context())
 		if err != nil || info.Name != "fake" || !reflect.DeepEqual(v.Problems, []string{"broken"}) || v.Drops["ike-send-failed"] != 1 {
 			t.Fatalf("%+v, %v, %v", v, info, err)
+		}
+		r.close(t)
+	})
+}
+
+// A change that fails takes those with it that stand together with it, and no others: in one batch are many peers.
+func TestPlaneRefusesOneOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		use := func(id flow.PairID) host.Action { return host.Change{Change: dataplane.UseSA{ID: id}} }
+		to := host.Send{Remote: netip.AddrPortFrom(remote, 500)}
+		r := start(t, onDatagram(use(1), use(2), to, use(3), use(4), use(5), to, use(6)))
+		r.plane.refuseID = 4
+		r.plane.sink(datagram)
+		synctest.Wait()
+		var made []flow.PairID
+		for _, what := range r.plane.all() {
+			changes, _ := what.([]dataplane.Change)
+			for _, c := range changes {
+				made = append(made, c.(dataplane.UseSA).ID)
+			}
+		}
+		if want := []flow.PairID{1, 2, 3, 6}; !reflect.DeepEqual(made, want) {
+			t.Fatalf("made %v, want %v", made, want)
+		}
+		if v, _, err := r.Status(t.Context()); err != nil || len(v.Problems) != 1 {
+			t.Fatalf("%v, %v", v.Problems, err)
 		}
 		r.close(t)
 	})

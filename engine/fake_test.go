@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/trust"
 )
@@ -62,8 +63,9 @@ func (b *brain) seen() []host.Event {
 
 // fakePlane writes down what it is told.
 type fakePlane struct {
-	sink   func(dataplane.Event)
-	refuse error
+	sink     func(dataplane.Event)
+	refuse   error
+	refuseID flow.PairID // UseSA of it fails; 0: none
 
 	mu   sync.Mutex
 	told []any // []dataplane.Change, netip.AddrPort for a message, "keepalive", "closed"
@@ -82,6 +84,12 @@ func (p *fakePlane) all() []any {
 }
 
 func (p *fakePlane) Apply(changes []dataplane.Change) error {
+	for n, c := range changes {
+		if use, ok := c.(dataplane.UseSA); ok && use.ID == p.refuseID && p.refuseID != 0 {
+			p.note(append([]dataplane.Change(nil), changes[:n]...))
+			return &dataplane.ChangeError{Index: n, Change: c, Err: errBroken}
+		}
+	}
 	p.note(append([]dataplane.Change(nil), changes...))
 	return p.refuse
 }

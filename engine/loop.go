@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -13,6 +15,7 @@ type loopState struct {
 	out        []host.Action
 	answers    []host.Event // of the machine, to be stepped before anything else
 	changes    []dataplane.Change
+	groups     []int // where in changes each group begins
 	waiters    []*waiter
 	sendFailed uint64
 	problems   map[string]struct{} // what the plane could not do
@@ -155,13 +158,12 @@ func (e *Engine) carryOut(out []host.Action) {
 	}
 }
 
+// do carries out everything in out, in order, except that all changes of the plane come first and together: one table
+// is made for a whole batch, and is there before any message that may depend on it (LATCH-37).
 func (e *Engine) do(out []host.Action) {
+	e.gather(out)
+	e.apply()
 	for _, a := range out {
-		if c, ok := a.(host.Change); ok {
-			e.loop.changes = append(e.loop.changes, c.Change)
-			continue
-		}
-		e.apply() // before anything that may depend on it
 		switch a := a.(type) {
 		case host.Send:
 			if e.plane.Send(a.Local, a.Remote, a.Data) != nil {
@@ -192,20 +194,47 @@ func (e *Engine) do(out []host.Action) {
 			}
 		}
 	}
-	e.apply()
+}
+
+// gather collects the changes in out. Those that stand together belong together: when one fails, the rest of its group
+// is not carried out, but the groups behind it are.
+func (e *Engine) gather(out []host.Action) {
+	together := false
+	for _, a := range out {
+		c, ok := a.(host.Change)
+		if ok {
+			if !together {
+				e.loop.groups = append(e.loop.groups, len(e.loop.changes))
+			}
+			e.loop.changes = append(e.loop.changes, c.Change)
+		}
+		together = ok
+	}
 }
 
 // apply gives the gathered changes to the plane.
 func (e *Engine) apply() {
-	if len(e.loop.changes) == 0 {
-		return
+	for at := 0; at < len(e.loop.changes); {
+		err := e.plane.Apply(e.loop.changes[at:])
+		if err == nil {
+			break
+		}
+		e.planeFailed(err)
+		var failed *dataplane.ChangeError
+		if !errors.As(err, &failed) {
+			break
+		}
+		next, _ := slices.BinarySearch(e.loop.groups, at+failed.Index+1)
+		if next == len(e.loop.groups) {
+			break
+		}
+		at = e.loop.groups[next]
 	}
-	err := e.plane.Apply(e.loop.changes)
 	clear(e.loop.changes) // keys among them
-	e.loop.changes = e.loop.changes[:0]
-	if err == nil {
-		return
-	}
+	e.loop.changes, e.loop.groups = e.loop.changes[:0], e.loop.groups[:0]
+}
+
+func (e *Engine) planeFailed(err error) {
 	if e.loop.problems == nil {
 		e.loop.problems = make(map[string]struct{})
 	}

@@ -3,6 +3,7 @@ package planetest
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -276,8 +277,9 @@ func failedChange(s *scene) {
 	err := s.h.Plane().Apply([]dataplane.Change{
 		s.add(s.spec(1), true), s.state(flow.Protect), dataplane.AddSA{Spec: twice}, s.state(flow.Clear),
 	})
-	if err == nil {
-		s.fail("an ID was taken twice")
+	var failed *dataplane.ChangeError
+	if !errors.As(err, &failed) || failed.Index != 2 {
+		s.fail("an ID was taken twice, or the error does not say by which change: %v", err)
 	}
 	seen := s.send(s.out(1))
 	s.noClear("after a failed change", seen)

@@ -132,7 +132,7 @@ func (p *Plane) Apply(changes []dataplane.Change) error {
 	var failed error
 	for n, c := range changes {
 		if err := p.change(b, c); err != nil {
-			failed = fmt.Errorf("tun: change %d (%T): %w", n, c, err)
+			failed = &dataplane.ChangeError{Index: n, Change: c, Err: err}
 			break
 		}
 	}
