@@ -9,12 +9,11 @@ import (
 	"github.com/btns-ipsec/btns/selector"
 )
 
-// Builder makes the next table out of one. A single change costs a few copied nodes; many changes copy the tree of
-// prefixes once. A change that fails leaves the builder as it was.
+// Builder makes the next table out of one. A changed prefix costs a few copied nodes, however often it changes; many of
+// them copy the tree of prefixes once. A change that fails leaves the builder as it was.
 type Builder struct {
 	t       Table
-	changes int  // of prefixes, since the last Table
-	owned   bool // the tree of prefixes is no table's yet
+	entries map[netip.Prefix]*entry // that changed since the last Table, and wait to be written; nil: gone
 }
 
 // Build begins the next table.
@@ -22,9 +21,36 @@ func (t *Table) Build() *Builder { return &Builder{t: *t} }
 
 // Table is the result. The builder may go on from there.
 func (b *Builder) Table() *Table {
-	b.owned, b.changes = false, 0
+	if n := len(b.entries); n > 64 && n > b.t.prefixes.Size()/32 {
+		b.t.prefixes = b.t.prefixes.Clone()
+		for k, e := range b.entries {
+			if e == nil {
+				b.t.prefixes.Delete(k)
+			} else {
+				b.t.prefixes.Insert(k, e)
+			}
+		}
+	} else {
+		for k, e := range b.entries {
+			if e == nil {
+				b.t.prefixes = b.t.prefixes.DeletePersist(k)
+			} else {
+				b.t.prefixes = b.t.prefixes.InsertPersist(k, e)
+			}
+		}
+	}
+	clear(b.entries)
 	t := b.t
 	return &t
+}
+
+// entry is what is known of a prefix at this point, or nil.
+func (b *Builder) entry(k netip.Prefix) *entry {
+	e, changed := b.entries[k]
+	if !changed {
+		e, _ = b.t.prefixes.Get(k)
+	}
+	return e
 }
 
 // Add installs a pair: inbound at once, outbound too with use. Its ID and its inbound SPI are new.
@@ -115,7 +141,7 @@ func (b *Builder) record(id PairID) (record, error) {
 // start makes p the first choice for its selectors.
 func (b *Builder) start(p *Pair) {
 	for _, k := range keys(p.Remote) {
-		if e, ok := b.t.prefixes.Get(k); ok {
+		if e := b.entry(k); e != nil {
 			for _, q := range e.pairs { // entries do not change: stop makes new ones
 				if q == p || p.same(q) {
 					b.stop(record{pair: q, sending: true})
@@ -146,26 +172,21 @@ func (b *Builder) each(p *Pair, edit func(*entry)) {
 
 // edit replaces the entry of a prefix by a changed copy; an entry that says nothing goes.
 func (b *Builder) edit(k netip.Prefix, change func(*entry)) {
+	old := b.entry(k)
 	e := entry{prefix: k}
-	old, ok := b.t.prefixes.Get(k)
-	if ok {
+	if old != nil {
 		e = *old
 	}
 	change(&e)
-	b.changes++
-	if !b.owned && b.changes > 64 && b.changes > b.t.prefixes.Size()/32 {
-		b.t.prefixes, b.owned = b.t.prefixes.Clone(), true
+	if b.entries == nil {
+		b.entries = make(map[netip.Prefix]*entry)
 	}
 	switch gone := e.state == Clear && len(e.pairs) == 0; {
-	case gone && !ok:
-	case gone && b.owned:
-		b.t.prefixes.Delete(k)
+	case gone && old == nil:
 	case gone:
-		b.t.prefixes = b.t.prefixes.DeletePersist(k)
-	case b.owned:
-		b.t.prefixes.Insert(k, &e)
+		b.entries[k] = nil
 	default:
-		b.t.prefixes = b.t.prefixes.InsertPersist(k, &e)
+		b.entries[k] = &e
 	}
 }
 
