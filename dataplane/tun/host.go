@@ -32,6 +32,9 @@ type host struct {
 
 	asking sync.Mutex // one question at a time on the socket for questions
 	ask    *netlink.Handle
+
+	facts  int                          // a socket to ask about interfaces by
+	recent map[netip.Addr]netlink.Route // asked for during one Apply
 }
 
 type prefixChange struct {
@@ -42,7 +45,7 @@ type prefixChange struct {
 }
 
 func openHost(p *Plane) (_ *host, err error) {
-	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange)}
+	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange), recent: make(map[netip.Addr]netlink.Route), facts: -1}
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -53,6 +56,9 @@ func openHost(p *Plane) (_ *host, err error) {
 	}
 	if h.ask, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("tun: netlink: %w", err)
+	}
+	if h.facts, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("tun: socket: %w", err)
 	}
 	if h.link, err = h.nl.LinkByName(p.name); err != nil {
 		return nil, fmt.Errorf("tun: %s: %w", p.name, err)
@@ -151,14 +157,34 @@ func (h *host) routeMTU(r netlink.Route) int {
 	if r.MTU > 0 {
 		return r.MTU
 	}
-	h.asking.Lock()
-	defer h.asking.Unlock()
-	l, err := h.ask.LinkByIndex(r.LinkIndex)
+	f, err := h.linkFacts(r.LinkIndex)
 	if err != nil {
 		return ethernet
 	}
-	return min(l.Attrs().MTU, 1<<16-1)
+	return min(f.mtu, 1<<16-1)
 }
+
+func (h *host) linkFacts(index int) (linkFacts, error) {
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	return factsOf(h.facts, index)
+}
+
+// routeNow is route, asked once for each address until forget: a new SA and the prefix of its peer come together.
+func (h *host) routeNow(remote netip.Addr) (netlink.Route, error) {
+	remote = remote.Unmap()
+	if r, ok := h.recent[remote]; ok {
+		return r, nil
+	}
+	r, err := h.route(remote)
+	if err == nil {
+		h.recent[remote] = r
+	}
+	return r, err
+}
+
+// forget has routeNow ask anew.
+func (h *host) forget() { clear(h.recent) }
 
 func (h *host) source(remote netip.Addr) (netip.Addr, error) {
 	r, err := h.route(remote.Unmap())
@@ -351,6 +377,12 @@ func (h *host) close() error {
 	}
 	if h.ask != nil {
 		h.ask.Close()
+	}
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	if h.facts >= 0 {
+		_ = unix.Close(h.facts)
+		h.facts = -1
 	}
 	return failed
 }

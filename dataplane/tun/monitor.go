@@ -124,6 +124,7 @@ func (p *Plane) follow() {
 	if p.stopping.Load() {
 		return
 	}
+	defer p.host.forget()
 	p.host.refresh()
 	p.table.Load().Pairs(func(pair *flow.Pair) bool {
 		if s := saOf(pair); s != nil {
@@ -137,6 +138,7 @@ func (p *Plane) follow() {
 
 // refresh installs every prefix again whose source address or interface may have changed.
 func (h *host) refresh() {
+	h.forget()
 	if h.redir != nil {
 		if err := h.redir.learn(); err != nil {
 			h.p.problems.add("Addresses of this host could not be read: %v.", err)

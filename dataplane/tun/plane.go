@@ -128,6 +128,7 @@ func (p *Plane) settle() {
 func (p *Plane) Apply(changes []dataplane.Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.host.forget()
 	b := p.table.Load().Build()
 	var failed error
 	for n, c := range changes {
@@ -162,7 +163,11 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		if err != nil {
 			return err
 		}
-		s := newSA(pair, d, p.host.pathMTU(d.remote.Addr()))
+		path := ethernet
+		if r, err := p.host.routeNow(d.remote.Addr()); err == nil {
+			path = p.host.routeMTU(r)
+		}
+		s := newSA(pair, d, path)
 		pair.Attach(s)
 		return b.Add(pair, c.Use)
 	case dataplane.UseSA:

@@ -281,22 +281,22 @@ func detach(nl *netlink.Handle, index int, parent uint32) error {
 
 // cover has packets from and to a prefix seen at the interface of the route.
 func (r *redirector) cover(c prefixChange) error {
-	route, err := r.h.route(c.prefix.Addr())
+	route, err := r.h.routeNow(c.prefix.Addr())
 	if err != nil {
 		return nil //nolint:nilerr // no way there now: a change of routes has it done again
 	}
-	link, err := r.h.nl.LinkByIndex(route.LinkIndex)
+	link, err := r.h.linkFacts(route.LinkIndex)
 	if err != nil {
 		return err
 	}
-	if link.Attrs().Flags&unix.IFF_LOOPBACK != 0 {
+	if link.loopback {
 		return nil
 	}
 	var v [placeLen]byte
 	nativeOrder.PutUint32(v[placeIndex:], uint32(route.LinkIndex))
-	if mac := link.Attrs().HardwareAddr; len(mac) == 6 {
+	if link.ethernet {
 		nativeOrder.PutUint32(v[placeLink:], etherLen)
-		copy(v[placeMAC:], mac)
+		copy(v[placeMAC:], link.mac[:])
 	}
 	if c.prefix.IsSingleIP() {
 		v[placeHost] = 1
@@ -305,7 +305,7 @@ func (r *redirector) cover(c prefixChange) error {
 				return err
 			}
 			r.covered[route.LinkIndex] = true
-			r.h.filter.cover(link.Attrs().Name)
+			r.h.filter.cover(link.name)
 		}
 	}
 	return r.places.Put(placeKey(c.prefix), v[:])
