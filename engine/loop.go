@@ -16,6 +16,7 @@ type loopState struct {
 	answers    []host.Event // of the machine, to be stepped before anything else
 	changes    []dataplane.Change
 	groups     []int // where in changes each group begins
+	counters   []dataplane.Counters
 	waiters    []*waiter
 	sendFailed uint64
 	problems   map[string]struct{} // what the plane could not do
@@ -183,7 +184,7 @@ func (e *Engine) do(out []host.Action) {
 			local, err := e.plane.Source(a.Remote)
 			e.loop.answers = append(e.loop.answers, host.SourceFound{Remote: a.Remote, Local: local, Err: err})
 		case host.ReadCounters:
-			e.loop.answers = append(e.loop.answers, host.CountersRead{Counters: e.plane.Counters(nil)})
+			e.loop.answers = append(e.loop.answers, host.CountersRead{Counters: e.counters()})
 		case host.Report:
 			e.teller.tell(a.Time, a)
 		case host.Stopped:
@@ -194,6 +195,12 @@ func (e *Engine) do(out []host.Action) {
 			}
 		}
 	}
+}
+
+// counters reads those of all pairs. The result is valid until the next reading, which a step of the host lies before.
+func (e *Engine) counters() []dataplane.Counters {
+	e.loop.counters = e.plane.Counters(e.loop.counters[:0])
+	return e.loop.counters
 }
 
 // gather collects the changes in out. Those that stand together belong together: when one fails, the rest of its group

@@ -66,7 +66,7 @@ func (e *Engine) Status(ctx context.Context) (host.StatusView, dataplane.Info, e
 // Peers returns every peer, with its counters as of now.
 func (e *Engine) Peers(ctx context.Context) ([]host.PeerView, error) {
 	return query(ctx, e, func(now time.Time) []host.PeerView {
-		e.step(now, host.CountersRead{Counters: e.plane.Counters(nil)})
+		e.step(now, host.CountersRead{Counters: e.counters()})
 		return e.host.Peers(now)
 	})
 }

@@ -62,9 +62,10 @@ func (h *Host) readSoon(now time.Time) {
 	h.read(now)
 }
 
-// countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways.
+// countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways. Pairs that never
+// carried anything may be most, and are no reason to read again soon: the plane tells of the first packet of one.
 func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
-	sums := make(map[*session]*traffic, len(list))
+	sums := make(map[*session]*traffic)
 	var order []*session
 	for _, c := range list {
 		pair := h.sas.Get(uint64(c.ID))
@@ -73,7 +74,8 @@ func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
 		}
 		h.counters[c.ID] = c
 		s := h.sessions[ikev2.Handle(pair.Owner)]
-		if s == nil || !s.up {
+		unused := c.PacketsIn|c.PacketsOut == 0
+		if s == nil || !s.up || unused && s.seen == (traffic{}) {
 			continue
 		}
 		if sums[s] == nil {
