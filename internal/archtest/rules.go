@@ -77,6 +77,7 @@ var House = Rules{
 		"lab":                 {Test: true, Imports: []string{"lab/netlab"}},
 		"lab/bench":           {Test: true, Imports: []string{"lab/netlab"}},
 		"lab/bench/blast":     {Test: true},
+		"lab/bench/load":      {Test: true, Imports: join(vocabulary, []string{"ikev2", "ikev2/suite", "esp"})},
 		"lab/netlab":          {Test: true},
 		"internal/archtest":   {Test: true},
 		"internal/coverage":   {Test: true},
