@@ -10,6 +10,7 @@ import (
 // Unknown is how traffic is treated that no other entry is about.
 type Unknown struct {
 	Fallback Fallback
+	Inbound  Word
 	Waiting  Waiting
 	NullOK   bool
 	Offer    []protect.Suite // nil: DefaultOffer
@@ -73,7 +74,7 @@ func Rest(u Unknown) []Entry {
 	}
 	return []Entry{{
 		Name: "everything else", Action: Protect, Local: selector.Any(), Remote: selector.Any(),
-		Mode: protect.Transport, BtnsOK: true, NullOK: u.NullOK, Fallback: u.Fallback, Waiting: u.Waiting,
+		Mode: protect.Transport, BtnsOK: true, NullOK: u.NullOK, Fallback: u.Fallback, Inbound: u.Inbound, Waiting: u.Waiting,
 		Offer: u.Offer, Lifetime: u.Lifetime,
 	}}
 }

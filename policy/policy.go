@@ -97,38 +97,64 @@ func (p *Policy) checkSPD() error {
 	var errs []error
 	for i := range p.spd {
 		e := &p.spd[i]
-		bad := func(text string) { errs = append(errs, fmt.Errorf("policy: SPD entry %q: %s", e.Name, text)) }
+		bad := func(text string) {
+			errs = append(errs, fmt.Errorf("policy: SPD entry %q%s: %s", e.Name, e.where(), text))
+		}
 		if len(e.Local) == 0 || len(e.Remote) == 0 || !valid(e.Local) || !valid(e.Remote) {
 			bad("it needs selectors of both sides")
 		}
 		switch e.Action {
 		case Bypass, Discard:
-			if e.BtnsOK || e.NullOK || e.BtnsFallthrough || e.Peer != "" || e.Mode != 0 || e.MinAssurance != 0 {
+			if e.BtnsOK || e.NullOK || e.BtnsFallthrough || e.Peer != "" || e.Mode != 0 || e.MinAssurance != 0 ||
+				e.Inbound != "" || e.PFP != 0 || e.Marks != (protect.Marks{}) {
 				bad("btns_ok and the like are for protected traffic") // BTNS-CORE-20
 			}
 		case Protect:
-			if e.Mode > protect.Tunnel {
-				bad("it has no such mode")
-			}
-			if len(e.Offer) == 0 {
-				bad("it offers no algorithms")
-			}
-			for _, s := range e.Offer {
-				if err := s.Valid(); err != nil {
-					bad(err.Error())
-				}
-			}
-			if e.Peer != "" && p.Entry(e.Peer) == nil {
-				bad(fmt.Sprintf("there is no peer %q", e.Peer))
-			}
-			if e.Waiting == Pass && e.Fallback == Require {
-				bad("what must be protected cannot pass while SAs are negotiated")
-			}
+			p.checkProtect(e, bad)
 		default:
 			bad("it has no action")
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (p *Policy) checkProtect(e *Entry, bad func(string)) {
+	if e.Mode > protect.Tunnel {
+		bad("it has no such mode")
+	}
+	if len(e.Offer) == 0 {
+		bad("it offers no algorithms")
+	}
+	for _, s := range e.Offer {
+		if err := s.Valid(); err != nil {
+			bad(err.Error())
+		}
+	}
+	if e.Peer != "" && p.Entry(e.Peer) == nil {
+		bad(fmt.Sprintf("there is no peer %q", e.Peer))
+	}
+	if e.Waiting == Pass && e.Fallback == Require {
+		bad("what must be protected cannot pass while SAs are negotiated")
+	}
+	switch e.Inbound {
+	case "", WordRequire, WordPrefer, WordAccept:
+	default:
+		bad(fmt.Sprintf("%q says nothing about inbound traffic that is protected in the other direction", e.Inbound))
+	}
+	if e.PFP > PFPAll {
+		bad("it populates unknown selectors from the packet")
+	}
+	if e.Marks.DSCP > protect.MaxDSCP || !e.Marks.SetDSCP && e.Marks.DSCP != 0 {
+		bad("its DSCP is not one of 0 to 63")
+	}
+}
+
+// where is the place of an entry, for messages.
+func (e *Entry) where() string {
+	if e.Source == "" {
+		return ""
+	}
+	return " (" + e.Source + ")"
 }
 
 func valid(s selector.Set) bool {
@@ -150,28 +176,6 @@ func (p *Policy) lintPAD() {
 		for j := range p.pad[:i] {
 			if o := &p.pad[j]; o.Kind < e.Kind && o.Kind != Null && e.Constraint.Overlaps(o.Constraint) {
 				p.warn("peers of %v may ask for addresses of %v; what belongs to both is refused to the former", e, o)
-			}
-		}
-	}
-}
-
-// lintSPD finds entries that nothing reaches, and weaker ones that stand before stronger (BTNS-CORE-65).
-func (p *Policy) lintSPD() {
-	for i := range p.spd {
-		e := &p.spd[i]
-		if e.BtnsFallthrough {
-			p.warn("SPD entry %q lets unauthenticated peers fall through to weaker entries (btns_fallthrough)", e.Name)
-		}
-		for j := range p.spd[:i] {
-			o := &p.spd[j]
-			everything := e.Local.Covers(selector.Any()) && e.Remote.Covers(selector.Any()) // a default may go unused
-			if !everything && !o.BtnsFallthrough && o.Local.Covers(e.Local) && o.Remote.Covers(e.Remote) {
-				p.warn("SPD entry %q is never reached: %q has all of its traffic", e.Name, o.Name)
-				break
-			}
-			stronger := e.Action == Protect && !e.BtnsOK && !e.NullOK
-			if o.Action == Protect && (o.BtnsOK || o.NullOK) && stronger && o.Local.Overlaps(e.Local) && o.Remote.Overlaps(e.Remote) {
-				p.warn("SPD entry %q, open to unauthenticated peers, takes traffic of the stronger %q", o.Name, e.Name)
 			}
 		}
 	}

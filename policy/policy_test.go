@@ -229,17 +229,22 @@ func TestPropose(t *testing.T) {
 	e := entry(t, "e", "192.0.2.0/24", "any4", Protect)
 	for _, tc := range []struct {
 		mode   protect.Mode
-		pfp    bool
+		pfp    PFP
 		local  string
 		remote string
 	}{
-		{protect.Transport, false, hostA + "/32 tcp/40000, " + hostA + "/32", hostC + "/32 tcp/22, " + hostC + "/32"},
-		{protect.Transport, true, hostA + "/32 tcp/40000", hostC + "/32 tcp/22"},
-		{protect.Tunnel, false, hostA + "/32 tcp/40000, 192.0.2.0/24", hostC + "/32 tcp/22, 0.0.0.0/0"},
+		{protect.Transport, 0, hostA + "/32 tcp/40000, " + hostA + "/32", hostC + "/32 tcp/22, " + hostC + "/32"},
+		{protect.Transport, PFPAll, hostA + "/32 tcp/40000", hostC + "/32 tcp/22"},
+		{protect.Tunnel, 0, hostA + "/32 tcp/40000, 192.0.2.0/24", hostC + "/32 tcp/22, 0.0.0.0/0"},
+		{protect.Tunnel, PFPRemoteAddr, hostA + "/32 tcp/40000, 192.0.2.0/24", hostC + "/32 tcp/22, " + hostC + "/32"},
+		{protect.Tunnel, PFPLocalAddr, hostA + "/32 tcp/40000, " + hostA + "/32", hostC + "/32 tcp/22, 0.0.0.0/0"},
+		{protect.Transport, PFPProto, hostA + "/32 tcp/40000, " + hostA + "/32 tcp", hostC + "/32 tcp/22, " + hostC + "/32 tcp"},
+		{protect.Transport, PFPRemotePort, hostA + "/32 tcp/40000, " + hostA + "/32", hostC + "/32 tcp/22, " + hostC + "/32 tcp/22"},
+		{protect.Tunnel, PFPLocalPort, hostA + "/32 tcp/40000, 192.0.2.0/24 tcp/40000", hostC + "/32 tcp/22, 0.0.0.0/0"},
 	} {
 		e.Mode, e.PFP = tc.mode, tc.pfp
 		if l, r := (Decision{&e}).Propose(f); l.String() != tc.local || r.String() != tc.remote {
-			t.Errorf("%v, PFP %v: %v to %v", tc.mode, tc.pfp, l, r)
+			t.Errorf("%v, PFP %05b: %v to %v", tc.mode, tc.pfp, l, r)
 		}
 	}
 }

@@ -67,6 +67,20 @@ func (w Waiting) String() string {
 	return "hold"
 }
 
+// PFP says which selectors of a new SA are taken from the packet that asks for it instead of from the entry (populate from
+// packet, RFC 4301 §4.4.1.1). For ICMP type and code are the ports.
+type PFP uint8
+
+const (
+	PFPLocalAddr PFP = 1 << iota
+	PFPRemoteAddr
+	PFPProto
+	PFPLocalPort
+	PFPRemotePort
+
+	PFPAll = PFPLocalAddr | PFPRemoteAddr | PFPProto | PFPLocalPort | PFPRemotePort // one SA for each flow
+)
+
 // Entry is one entry of the SPD. The first that matches a packet decides.
 type Entry struct {
 	Name   string
@@ -84,8 +98,10 @@ type Entry struct {
 	BtnsFallthrough bool         // a peer that may not use it is served by later entries (BTNS-CORE-22)
 	MinAssurance    identity.Assurance
 	Fallback        Fallback
+	Inbound         Word // WordRequire, WordPrefer or WordAccept for what comes in; empty: as Fallback says for what goes out
 	Waiting         Waiting
-	PFP             bool // populate from packet: one SA for each flow (RFC 4301 §4.4.1.1)
+	PFP             PFP
+	Marks           protect.Marks
 	Offer           []protect.Suite
 	KE              []uint16 // forward secrecy of further children, by key exchange method; nil: none
 	Lifetime        protect.Lifetime
@@ -110,8 +126,8 @@ func (p *Policy) Outbound(f selector.Flow) Decision {
 // InboundClear reports whether the SPD lets a clear packet in (RFC 4301 §5.2). Peers that must be protected because they
 // once were are not its business.
 func (p *Policy) InboundClear(f selector.Flow) bool {
-	e := p.Outbound(f)
-	return e.Action == Bypass || e.Action == Protect && e.Fallback != Require
+	w := p.Outbound(f).Word(In)
+	return w != WordDiscard && w != WordRequire
 }
 
 // InboundProtected reports whether the SPD lets a packet in that an SA of ref carried (BTNS-CORE-23). The selectors of
@@ -138,21 +154,6 @@ func (p *Policy) InboundProtected(f selector.Flow, ref PeerRef) bool {
 		}
 	}
 	return false
-}
-
-// Propose is what an initiator asks for a packet of this entry: the packet's own selectors first (RFC 7296 §2.9), then
-// what the entry allows, in transport mode between the packet's two hosts.
-func (d Decision) Propose(f selector.Flow) (local, remote selector.Set) {
-	l, r := f.Ends()
-	local, remote = selector.Set{l}, selector.Set{r}
-	switch {
-	case d.PFP:
-		return local, remote
-	case d.Mode == protect.Tunnel:
-		return append(local, d.Local...).Wire(), append(remote, d.Remote...).Wire()
-	}
-	return append(local, d.Local.Intersect(selector.Set{selector.Host(f.Local)})...).Wire(),
-		append(remote, d.Remote.Intersect(selector.Set{selector.Host(f.Remote)})...).Wire()
 }
 
 // DefaultOffer is the suites of an entry that names none. The cipher that the processor is fast at comes first;
