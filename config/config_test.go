@@ -186,7 +186,7 @@ func TestPolicyOfFullFile(t *testing.T) {
 			t.Errorf("%s:%d: %s %v %v", tc.remote, tc.port, d.Name, d.Fallback, d.Waiting)
 		}
 	}
-	if d := c.Policy.Outbound(flow("192.0.2.9", 179)); !strings.HasSuffix(d.Source, "btns.toml:72") || !d.PFP || d.MinAssurance != identity.Continuity {
+	if d := c.Policy.Outbound(flow("192.0.2.9", 179)); !strings.HasSuffix(d.Source, "btns.toml:72") || d.PFP != policy.PFPAll || d.MinAssurance != identity.Continuity {
 		t.Errorf("%+v", d.Entry)
 	}
 	if e := c.Policy.Entry("swan-rawkey"); e.Kind != policy.ByID || !e.Constraint.Covers(selector.Set{selector.Host(netip.MustParseAddr("198.51.100.1"))}) {

@@ -22,6 +22,8 @@ type fileLog struct {
 
 type fileDefault struct {
 	Fallback     string   `toml:"fallback"`
+	Outbound     string   `toml:"outbound"`
+	Inbound      string   `toml:"inbound"`
 	Waiting      string   `toml:"waiting"`
 	NullOK       bool     `toml:"null_ok"`
 	UnknownPeers *bool    `toml:"unknown_peers"`
@@ -55,6 +57,8 @@ type filePeer struct {
 	DPD          string   `toml:"dpd"`
 	Start        string   `toml:"start"`
 	Childless    bool     `toml:"childless"`
+	DSCP         any      `toml:"dscp"`
+	ECN          string   `toml:"ecn"`
 }
 
 type filePolicy struct {
@@ -69,8 +73,12 @@ type filePolicy struct {
 	BtnsFallthrough bool     `toml:"btns_fallthrough"`
 	MinAssurance    string   `toml:"min_assurance"`
 	Fallback        string   `toml:"fallback"`
+	Outbound        string   `toml:"outbound"`
+	Inbound         string   `toml:"inbound"`
 	Waiting         string   `toml:"waiting"`
-	PFP             bool     `toml:"populate_from_packet"`
+	PFP             any      `toml:"populate_from_packet"`
+	DSCP            any      `toml:"dscp"`
+	ECN             string   `toml:"ecn"`
 	ESP             []string `toml:"esp"`
 	Rekey           string   `toml:"rekey"`
 	Lifetime        string   `toml:"lifetime"`

@@ -150,7 +150,7 @@ func (r *reader) listens(texts []string) {
 // rest is the traffic that nothing else is about, and the peers that nobody vouches for.
 func (r *reader) rest(f *fileDefault) {
 	u := policy.Unknown{
-		Fallback: r.fallback("default.fallback", f.Fallback, policy.Prefer), NullOK: f.NullOK,
+		Fallback: r.outbound("default", f.Fallback, f.Outbound, policy.Prefer), Inbound: r.inbound("default", f.Inbound), NullOK: f.NullOK,
 		Lifetime: r.lifetime("default", f.Rekey, f.Lifetime, policy.DefaultLifetime()),
 	}
 	u.Waiting = r.waiting("default.waiting", f.Waiting, u.Fallback)
@@ -190,70 +190,6 @@ func (r *reader) probe(v any) probe.Scope {
 	}
 	r.fail("probe", "%v is neither a word nor a list; %s", v, hint)
 	return probe.Scope{}
-}
-
-// entry reads one [[policy]].
-func (r *reader) entry(key string, f *filePolicy, peers map[string]bool) policy.Entry {
-	e := policy.Entry{
-		Name: f.Name, Source: r.source(key),
-		Local: r.selectors(key+".local", f.Local), Remote: r.selectors(key+".remote", f.Remote),
-		Action: oneOf(r, key+".action", f.Action, 0, map[string]policy.Action{
-			"bypass": policy.Bypass, "discard": policy.Discard, "protect": policy.Protect,
-		}),
-	}
-	if f.Name == "" {
-		e.Name = key
-	}
-	if f.Action == "" {
-		r.fail(key+".action", `it is missing; write "bypass", "discard" or "protect"`)
-	}
-	if e.Action != policy.Protect {
-		r.onlyProtect(key, f)
-		return e
-	}
-	e.Mode = oneOf(r, key+".mode", f.Mode, protect.Transport, modes)
-	e.Peer, e.BtnsOK, e.NullOK, e.BtnsFallthrough, e.PFP = f.Peer, f.BtnsOK, f.NullOK, f.BtnsFallthrough, f.PFP
-	if e.Peer != "" && !peers[e.Peer] {
-		r.fail(key+".peer", "there is no [[peer]] called %q", e.Peer)
-	}
-	e.MinAssurance = oneOf(r, key+".min_assurance", f.MinAssurance, 0, rungs)
-	e.Fallback = r.fallback(key+".fallback", f.Fallback, policy.Require)
-	e.Waiting = r.waiting(key+".waiting", f.Waiting, e.Fallback)
-	e.Offer, e.KE = r.esp(key+".esp", f.ESP)
-	e.Lifetime = r.lifetime(key, f.Rekey, f.Lifetime, policy.DefaultLifetime())
-	return e
-}
-
-// onlyProtect refuses the keys that mean nothing for traffic that is not protected (BTNS-CORE-20).
-func (r *reader) onlyProtect(key string, f *filePolicy) {
-	for name, given := range map[string]bool{
-		"mode": f.Mode != "", "peer": f.Peer != "", "btns_ok": f.BtnsOK, "null_ok": f.NullOK,
-		"btns_fallthrough": f.BtnsFallthrough, "min_assurance": f.MinAssurance != "", "fallback": f.Fallback != "",
-		"waiting": f.Waiting != "", "populate_from_packet": f.PFP, "esp": f.ESP != nil, "rekey": f.Rekey != "",
-		"lifetime": f.Lifetime != "",
-	} {
-		if given {
-			r.fail(key+"."+name, `it is for action "protect" only; remove it`)
-		}
-	}
-}
-
-func (r *reader) fallback(key, text string, otherwise policy.Fallback) policy.Fallback {
-	return oneOf(r, key, text, otherwise, map[string]policy.Fallback{
-		"require": policy.Require, "prefer": policy.Prefer, "never": policy.Never,
-	})
-}
-
-// waiting is, when nothing is written, what goes with the fallback: nothing passes that must be protected.
-func (r *reader) waiting(key, text string, f policy.Fallback) policy.Waiting {
-	if text == "" && f != policy.Require {
-		return policy.Pass
-	}
-	w := oneOf(r, key, text, policy.Hold, map[string]policy.Waiting{"hold": policy.Hold, "pass": policy.Pass})
-	if w == policy.Pass && f == policy.Require {
-		r.fail(key, `what fallback "require" protects cannot pass in clear; write "hold"`)
-	}
-	return w
 }
 
 // selectors reads a list of selectors; none is all traffic.

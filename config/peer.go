@@ -57,7 +57,7 @@ func (r *reader) peer(key string, f *filePeer) Peer {
 	if p.LocalID.IsZero() {
 		p.LocalID = ownID(&p)
 	}
-	r.entries(key, &p)
+	r.entries(key, &p, r.marks(key, f.DSCP, f.ECN))
 	return p
 }
 
@@ -248,7 +248,7 @@ func (r *reader) secretText(key, text string) Secret {
 }
 
 // entries adds what PAD and SPD say about p.
-func (r *reader) entries(key string, p *Peer) {
+func (r *reader) entries(key string, p *Peer, marks protect.Marks) {
 	if !p.Remote.IsValid() {
 		return
 	}
@@ -256,6 +256,7 @@ func (r *reader) entries(key string, p *Peer) {
 	spd := policy.Entry{
 		Name: "peer " + p.Name, Source: r.source(key), Action: policy.Protect, Mode: p.Mode, Peer: p.Name,
 		Local: selector.Any(), Remote: pad.Constraint, Fallback: policy.Require, Offer: p.ESP, KE: p.KE, Lifetime: p.Lifetime,
+		Marks: marks,
 	}
 	if p.Mode == protect.Tunnel {
 		spd.Local, spd.Remote = selectors(p.InsideL), selectors(p.InsideR)
