@@ -50,6 +50,8 @@ func apply(b *flow.Builder, c Change) error {
 		err = b.Move(c.ID, c.Remote)
 	case SetPrefix:
 		err = b.SetPrefix(c.Prefix, c.State)
+	case SetRules:
+		err = b.SetRules(c.Rules)
 	}
 	return err
 }

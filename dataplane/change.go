@@ -38,9 +38,21 @@ type SetPrefix struct {
 	Local  netip.Addr
 }
 
+// SetRules gives a plane the SPD, in order; it replaces all earlier rules. The first rule that matches a packet decides:
+//
+//   - flow.Pass: it travels in clear, both ways, with protected prefixes too, and is delivered when it comes in ESP.
+//   - flow.Drop: it travels in no form, with any host. What no rule matches is dropped likewise.
+//   - flow.Seal: the state of its prefix decides. With MustOut it is held or dropped, and an SA is asked for, where the
+//     state would let it leave in clear; with MustIn it is dropped where the state would let it come in clear.
+//
+// Selectors of SAs hold nothing that a rule keeps for other peers: that is the host's to see to. Without rules the states
+// decide alone. IKE, ESP and neighbour discovery of the plane's own are subject to no rule.
+type SetRules struct{ Rules []flow.Rule }
+
 func (AddSA) change()     {}
 func (UseSA) change()     {}
 func (RetireSA) change()  {}
 func (RemoveSA) change()  {}
 func (MoveSA) change()    {}
 func (SetPrefix) change() {}
+func (SetRules) change()  {}

@@ -88,6 +88,9 @@ func (p *Pair) takes(f *selector.Flow) bool {
 	return selector.Match(p.Local, p.Remote, *f)
 }
 
+// OuterTOS is the type-of-service octet of the outer header of a packet with this inner one.
+func (p *Pair) OuterTOS(inner uint8) uint8 { return p.Marks.Outer(inner, p.Mode) }
+
 // Sealer is the outbound half.
 func (p *Pair) Sealer() *esp.Sealer { return p.live.seal }
 

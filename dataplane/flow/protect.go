@@ -38,8 +38,8 @@ func (p *Pair) Payload(pkt []byte, i *PacketInfo) (payload []byte, next byte, r 
 
 // Protect turns an outbound IP packet into ESP, from the SPI to the ICV, in the capacity of dst, which does not overlap pkt, or
 // in a new buffer. The
-// outer addresses and ports are those of Verdict.Pair; TOS and hop limit those of the packet (RFC 6040 §4.1). Nothing is
-// counted. There is no ESP unless the action is Seal.
+// outer addresses and ports are those of Verdict.Pair, TOS is Pair.OuterTOS of the packet's (RFC 6040 §4.1), and the hop
+// limit is the packet's. Nothing is counted. There is no ESP unless the action is Seal.
 func (t *Table) Protect(dst, pkt []byte) ([]byte, Verdict) {
 	f, i, err := ParseFlow(pkt, true)
 	if err != nil {
@@ -80,6 +80,11 @@ func (p *Pair) SealPacket(dst, pkt []byte, i *PacketInfo) ([]byte, Reason) {
 // Unprotect opens an ESP packet, from the SPI to the ICV, that came from outerRemote to outerLocal, and gives the IP packet
 // to deliver, in the capacity of dst, which does not overlap packet, or in a new buffer. The pair is named whenever its SPI was found. Nothing is counted.
 func (t *Table) Unprotect(dst, packet []byte, outerLocal, outerRemote netip.Addr) ([]byte, *Pair, Reason) {
+	return t.Open(dst, packet, Outer{Local: outerLocal, Remote: outerRemote})
+}
+
+// Open is Unprotect of a packet of whose outer header more is known.
+func (t *Table) Open(dst, packet []byte, o Outer) ([]byte, *Pair, Reason) {
 	if len(packet) < esp.HeaderLen {
 		return nil, nil, Malformed
 	}
@@ -87,24 +92,35 @@ func (t *Table) Unprotect(dst, packet []byte, outerLocal, outerRemote netip.Addr
 	if p == nil {
 		return nil, nil, UnknownSPI
 	}
-	pkt, r := p.OpenPacket(dst, packet, Outer{Local: outerLocal, Remote: outerRemote})
+	pkt, f, r := p.open(dst, packet, o)
+	if r == NoReason {
+		r = t.Opened(&f)
+	}
+	if r != NoReason {
+		pkt = nil
+	}
 	return pkt, p, r
 }
 
-// OpenPacket is Unprotect under this pair.
+// OpenPacket is Open under this pair, without the rules of a table.
 func (p *Pair) OpenPacket(dst, packet []byte, o Outer) ([]byte, Reason) {
+	pkt, _, r := p.open(dst, packet, o)
+	return pkt, r
+}
+
+func (p *Pair) open(dst, packet []byte, o Outer) ([]byte, selector.Flow, Reason) {
 	if p.Spent() {
-		return nil, SpentSA
+		return nil, selector.Flow{}, SpentSA
 	}
 	room := p.HeadRoom()
 	dst = slices.Grow(dst[:0], room+p.Opener().PlainLen(len(packet)))
 	dst = dst[:cap(dst)]
 	n, next, err := p.Opener().Open(dst[room:], packet)
 	if err != nil {
-		return nil, OpenReason(err)
+		return nil, selector.Flow{}, OpenReason(err)
 	}
-	pkt, _, _, r := p.Deliver(dst[:room+n], next, o)
-	return pkt, r
+	pkt, f, _, r := p.Deliver(dst[:room+n], next, o)
+	return pkt, f, r
 }
 
 // OpenReason is why a packet is dropped that did not open.

@@ -29,6 +29,7 @@ type Spec struct {
 	SawLocal, SawRemote netip.Addr
 	// PeerMoves allows the remote address to follow authentic packets (the peer is behind a NAT).
 	PeerMoves  bool
+	Marks      protect.Marks  // of the outer header
 	Soft, Hard protect.Limits // by packets and bytes; time is not the plane's
 	// Window is the replay window in packets; 0 is the default of package esp.
 	Window int
@@ -78,6 +79,7 @@ const (
 	EcnDrop             // RFC 6040 §4.2: Not-ECT inside CE
 	Dummy               // next header 59: no error (RFC 4303 §2.6)
 	SendFailed          // the system refused to send
+	Discarded           // a rule says so (RFC 4301 §4.4.1), or none is about the packet
 	reasons
 )
 
@@ -87,7 +89,7 @@ const Reasons = int(reasons)
 func (r Reason) String() string {
 	names := [...]string{
 		"", "malformed", "no-sa", "closed", "unknown-spi", "replayed", "bad-icv", "bad-padding", "bad-selector", "bad-mode",
-		"clear-refused", "fragment", "too-big", "spent-sa", "queue-full", "ecn", "dummy", "send-failed",
+		"clear-refused", "fragment", "too-big", "spent-sa", "queue-full", "ecn", "dummy", "send-failed", "discarded",
 	}
 	if int(r) < len(names) {
 		return names[r]

@@ -14,6 +14,7 @@ type Table struct {
 	prefixes *bart.Table[*entry]
 	bySPI    trie[*Pair]
 	byID     trie[record]
+	rules    *ruleBook // nil: none
 }
 
 // entry is what is known of a prefix of remote addresses. It does not change.
@@ -120,17 +121,30 @@ func (t *Table) sender(e *entry, f *selector.Flow) *Pair {
 
 // Out is the verdict on an outbound packet: Pass, Seal, Queue or Drop.
 func (t *Table) Out(f *selector.Flow) Verdict {
+	if neighbourDiscovery(f) {
+		return Verdict{Action: Pass}
+	}
+	must := false
+	if r := t.rule(f); r != nil {
+		switch r.Action {
+		case Pass:
+			return Verdict{Action: Pass}
+		case Drop:
+			return Verdict{Action: Drop, Reason: Discarded}
+		}
+		must = r.MustOut
+	}
 	e := t.longest(f.Remote)
 	s := t.stated(e)
 	switch {
-	case s == nil || neighbourDiscovery(f):
+	case s == nil && !must:
 		return Verdict{Action: Pass}
-	case s.state == Closed:
+	case s != nil && s.state == Closed:
 		return Verdict{Action: Drop, Reason: PrefixClosed}
 	}
 	p := t.sender(e, f)
 	switch {
-	case p == nil && s.state == Hold:
+	case p == nil && (s == nil || s.state == Hold):
 		return Verdict{Action: Queue}
 	case p == nil:
 		return Verdict{Action: Drop, Reason: NoSA}
@@ -142,8 +156,21 @@ func (t *Table) Out(f *selector.Flow) Verdict {
 
 // InClear is the verdict on a packet that came in without ESP (RFC 4301 §5.2 step 3b): Accept or Drop.
 func (t *Table) InClear(f *selector.Flow) Verdict {
+	if neighbourDiscovery(f) {
+		return Verdict{Action: Accept}
+	}
+	must := false
+	if r := t.rule(f); r != nil {
+		switch r.Action {
+		case Pass:
+			return Verdict{Action: Accept}
+		case Drop:
+			return Verdict{Action: Drop, Reason: Discarded}
+		}
+		must = r.MustIn
+	}
 	s := t.stated(t.longest(f.Remote))
-	if s == nil || s.state == Upgrade || neighbourDiscovery(f) {
+	if (s == nil || s.state == Upgrade) && !must {
 		return Verdict{Action: Accept}
 	}
 	return Verdict{Action: Drop, Reason: ClearRefused}

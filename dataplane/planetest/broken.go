@@ -21,7 +21,7 @@ type Fault struct {
 // Broken are planes that a careless author might write; each fails some case.
 func Broken() []Fault {
 	var out []Fault
-	for _, list := range [][]fault{leaks(), weak(), careless()} {
+	for _, list := range [][]fault{leaks(), weak(), careless(), ruleless()} {
 		for _, f := range list {
 			out = append(out, Fault{f.name, func() Harness {
 				r := goodRules()

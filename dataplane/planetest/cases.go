@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
@@ -14,7 +15,7 @@ import (
 
 // Cases are all that a plane must do.
 func Cases() []Case {
-	return append(outbound(), inbound()...)
+	return slices.Concat(outbound(), inbound(), ruled())
 }
 
 func outbound() []Case {

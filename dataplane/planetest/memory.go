@@ -214,7 +214,7 @@ func (m *Memory) seal(p *flow.Pair, f selector.Flow, pkt []byte, i *flow.PacketI
 		m.drop(r, f)
 		return
 	}
-	m.wire(Wired{Kind: ESP, From: p.OuterLocal, To: p.OuterRemote, TOS: i.TOS, Data: sealed})
+	m.wire(Wired{Kind: ESP, From: p.OuterLocal, To: p.OuterRemote, TOS: m.rules.tos(p, i.TOS), Data: sealed})
 	m.reached(p, m.rules.countOut(p, uint64(len(payload)), m.cfg.Now().UnixNano()))
 }
 

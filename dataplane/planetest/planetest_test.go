@@ -33,6 +33,15 @@ var aim = map[string]string{
 	"sends what the selectors exclude":           "ports outside the selectors",
 	"never removes":                              "a removed pair",
 	"says with every packet that a pair carries": "protected packets are delivered",
+	"ignores rules":                              "a rule has single protocols pass in clear, both ways, IPv4",
+	"has rules for IPv4 only":                    "a rule has single protocols pass in clear, both ways, IPv6",
+	"goes by the last rule":                      "the first rule that matches decides",
+	"applies rules to what goes out only":        "a rule has single protocols",
+	"delivers out of ESP what is discarded":      "a rule discards with any host",
+	"discards with protected hosts only":         "a rule discards with any host",
+	"demands nothing":                            "a rule may demand protection",
+	"keeps older rules":                          "rules replace each other",
+	"copies what it should mark":                 "the outer header is marked",
 }
 
 // Each broken plane is caught, by the case that is there for it; and each case catches some.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
-	"github.com/btns-ipsec/btns/esp"
 	"github.com/btns-ipsec/btns/selector"
 )
 
@@ -16,6 +15,7 @@ type rules struct {
 	inClear  func(*flow.Table, *selector.Flow) flow.Verdict
 	open     func(*flow.Table, Wired) ([]byte, *flow.Pair, flow.Reason)
 	moved    func(*flow.Pair, Wired, flow.Reason) bool
+	tos      func(p *flow.Pair, inner uint8) uint8
 	countIn  func(p *flow.Pair, octets uint64, now int64) flow.Reached
 	countOut func(p *flow.Pair, octets uint64, now int64) flow.Reached
 	message  func([]byte) []byte // of IKE, on its way in
@@ -32,6 +32,7 @@ func goodRules() rules {
 		moved: func(p *flow.Pair, w Wired, _ flow.Reason) bool {
 			return p.PeerMoves && w.From != p.OuterRemote && p.Opener().Newest()
 		},
+		tos:      (*flow.Pair).OuterTOS,
 		countIn:  func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountIn(1, n, now) },
 		countOut: func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountOut(1, n, now) },
 		message:  func(b []byte) []byte { return b },
@@ -40,15 +41,7 @@ func goodRules() rules {
 }
 
 func open(t *flow.Table, w Wired) ([]byte, *flow.Pair, flow.Reason) {
-	if len(w.Data) < esp.HeaderLen {
-		return nil, nil, flow.Malformed
-	}
-	p := t.BySPI(spiOf(w.Data))
-	if p == nil {
-		return nil, nil, flow.UnknownSPI
-	}
-	pkt, r := p.OpenPacket(nil, w.Data, outer(w))
-	return pkt, p, r
+	return t.Open(nil, w.Data, outer(w))
 }
 
 func outer(w Wired) flow.Outer {

@@ -1,0 +1,76 @@
+package planetest
+
+import (
+	"slices"
+
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// rerule changes the rules of a plane.
+func rerule(edit func([]flow.Rule) []flow.Rule) func(*rules) {
+	return changes(func(c []dataplane.Change) []dataplane.Change {
+		for i := range c {
+			if r, ok := c[i].(dataplane.SetRules); ok {
+				c[i] = dataplane.SetRules{Rules: edit(slices.Clone(r.Rules))}
+			}
+		}
+		return c
+	})
+}
+
+// ruleless are planes that know little of the SPD.
+func ruleless() []fault {
+	each := func(edit func(*flow.Rule)) func(*rules) {
+		return rerule(func(list []flow.Rule) []flow.Rule {
+			for i := range list {
+				edit(&list[i])
+			}
+			return list
+		})
+	}
+	return []fault{
+		{"ignores rules", changes(without[dataplane.SetRules])},
+		{"has rules for IPv4 only", each(func(r *flow.Rule) {
+			four := selector.Set{selector.Any4()}
+			if r.Action == flow.Pass {
+				r.Local, r.Remote = r.Local.Intersect(four), r.Remote.Intersect(four)
+			}
+		})},
+		{"goes by the last rule", rerule(func(list []flow.Rule) []flow.Rule {
+			if n := len(list); n > 0 {
+				slices.Reverse(list[:n-1])
+			}
+			return list
+		})},
+		{"applies rules to what goes out only", func(r *rules) {
+			r.inClear = func(t *flow.Table, f *selector.Flow) flow.Verdict { return t.SetRules(nil).InClear(f) }
+		}},
+		{"delivers out of ESP what is discarded", func(r *rules) {
+			r.open = func(t *flow.Table, w Wired) ([]byte, *flow.Pair, flow.Reason) { return open(t.SetRules(nil), w) }
+		}},
+		{"discards with protected hosts only", func(r *rules) {
+			out, in := r.out, r.inClear
+			bare := func(t *flow.Table, f *selector.Flow, v flow.Verdict) *flow.Table {
+				if s, _, _ := t.State(f.Remote); s == flow.Clear && v.Reason == flow.Discarded {
+					return t.SetRules(nil)
+				}
+				return t
+			}
+			r.out = func(t *flow.Table, f *selector.Flow, pkt []byte, i *flow.PacketInfo) flow.Verdict {
+				return out(bare(t, f, out(t, f, pkt, i)), f, pkt, i)
+			}
+			r.inClear = func(t *flow.Table, f *selector.Flow) flow.Verdict { return in(bare(t, f, in(t, f)), f) }
+		}},
+		{"demands nothing", each(func(r *flow.Rule) { r.MustOut, r.MustIn = false, false })},
+		{"keeps older rules", func(r *rules) {
+			var all []flow.Rule
+			rerule(func(list []flow.Rule) []flow.Rule {
+				all = append(all, list...)
+				return slices.Clone(all)
+			})(r)
+		}},
+		{"copies what it should mark", func(r *rules) { r.tos = func(_ *flow.Pair, inner uint8) uint8 { return inner } }},
+	}
+}
