@@ -33,6 +33,7 @@ type filter struct {
 	was    map[netip.Prefix]int          // where those are that changed since the last commit; -1: nowhere
 	nets   map[int]map[netip.Prefix]bool // what is in the sets of networks
 	news   []string                      // interfaces to be covered
+	spd    spdChains
 }
 
 // setPair is the set of one kind for IPv4 and IPv6.
@@ -110,8 +111,10 @@ func (f *filter) build() error {
 	if err := f.nft.AddSet(f.covers, nil); err != nil {
 		return err
 	}
+	f.addChains()
 	f.arrivals()
 	f.departures()
+	f.diversions()
 	if v, err := readSetting(markSetting); err == nil && v == "0" {
 		f.nft.AddChain(&nftables.Chain{Name: memo, Table: f.table})
 	}
@@ -214,7 +217,7 @@ func (f *filter) commit() error {
 	for _, name := range f.news {
 		names = append(names, nftables.SetElement{Key: interfaceName(name)})
 	}
-	failed = errors.Join(failed, f.pieces(f.covers, names, f.nft.SetAddElements))
+	failed = errors.Join(failed, f.pieces(f.covers, names, f.nft.SetAddElements), f.commitRules())
 	clear(f.was)
 	f.news = f.news[:0]
 	if failed != nil {

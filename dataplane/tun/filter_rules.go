@@ -26,6 +26,7 @@ func (f *filter) arrivals() {
 		}
 	}
 	f.known(known)
+	f.rule(c, jump(f.spd.strangers))
 	for name, hook := range map[string]*nftables.ChainHook{"unmark-in": nftables.ChainHookInput, "unmark-forward": nftables.ChainHookForward} {
 		f.rule(f.chain(name, hook, hookPriority), f.marked(f.cfg.outer()), f.unmark())
 	}
@@ -44,7 +45,9 @@ func (f *filter) known(c *nftables.Chain) {
 	for _, typ := range [...]uint32{unix.RTN_BROADCAST, unix.RTN_MULTICAST} {
 		f.rule(c, destinationType(typ), f.mark(), accept())
 	}
+	f.rule(c, toLocal(), jump(f.spd.peers))
 	for fam := range 2 {
+		f.rule(c, f.address(closedNets, fam, source), jump(f.spd.peers))
 		// Without the first fragment, which is judged below, later ones are nothing; they may be of ESP.
 		f.rule(c, inFamily(fam), laterFragment(fam), f.mark(), accept())
 		// A host speaks for itself; what it forwards from others is not its own, nor is what passes this host by.
@@ -71,6 +74,7 @@ func (f *filter) departures() {
 		f.rule(c, f.address(openHosts, fam, destination), accept())
 		f.rule(c, f.address(closedNets, fam, destination), counted(), drop())
 	}
+	f.rule(c, jump(f.spd.leaving))
 	c = f.chain("forwarded", nftables.ChainHookForward, hookPriority+1)
 	f.rule(c, toDevice(f.device), accept())
 	for fam := range 2 {

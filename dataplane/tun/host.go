@@ -208,6 +208,13 @@ func (h *host) setPrefix(prefix netip.Prefix, s flow.State, local netip.Addr) {
 	h.adding = append(h.adding, c)
 }
 
+// setRules notes what the SPD says for install.
+func (h *host) setRules(rules []flow.Rule) {
+	if !h.cfg.Unrouted {
+		h.filter.setRules(rules)
+	}
+}
+
 // withdraw carries out what returns prefixes to the host, and names those.
 func (h *host) withdraw() (returned []netip.Prefix) {
 	for _, c := range h.gone {

@@ -194,7 +194,7 @@ func (x *sealing) run(f flowKey) {
 		o.refuse(f, p, flow.SendFailed)
 		return
 	}
-	x.tos = x.info.TOS
+	x.tos = s.pair.OuterTOS(x.info.TOS)
 	payload, next, why := s.pair.Payload(p, &x.info)
 	if why == flow.NoReason && s.pair.Mode == protect.Transport && x.info.V6 && x.info.HeaderLen != 40 {
 		why = flow.Malformed // the sockets send no headers for routers

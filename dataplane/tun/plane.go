@@ -185,6 +185,12 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		}
 		p.host.setPrefix(c.Prefix, c.State, c.Local)
 		return nil
+	case dataplane.SetRules:
+		if err := b.SetRules(c.Rules); err != nil {
+			return err
+		}
+		p.host.setRules(c.Rules)
+		return nil
 	}
 	return fmt.Errorf("%w: unknown change", ErrUnsupported)
 }

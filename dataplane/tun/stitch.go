@@ -86,6 +86,9 @@ func (x *stitcher) first(s *sa, b []byte) {
 func (x *stitcher) deliver(s *sa, end int, next byte) {
 	i := x.i
 	p, f, info, why := s.pair.Deliver(x.buf[frameAt:end], next, flow.Outer{Local: i.how.local, Remote: i.from.Addr(), TOS: i.how.tos})
+	if why == flow.NoReason {
+		why = i.table.Opened(&f)
+	}
 	if why != flow.NoReason {
 		i.drop(s, why, f)
 		return

@@ -1,0 +1,263 @@
+//go:build linux
+
+package tun
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// spdChains hold what the rules of the SPD say of packets that the plane does not see. Each ends where the rules left say
+// nothing that would not happen anyway, so that most policies leave them empty.
+type spdChains struct {
+	peers     *nftables.Chain // arriving, in clear, from prefixes of the plane
+	strangers *nftables.Chain // arriving from others
+	leaving   *nftables.Chain // to others
+	bypass    *nftables.Chain // diverted to the device
+	hosts     *nftables.Chain // the same, to single hosts
+	elsewhere *nftables.Chain // to prefixes of the plane, but not by the device
+	pending   []flow.Rule
+	changed   bool
+}
+
+// diversionPriority is just before departures, where what should have been diverted is dropped.
+const diversionPriority = hookPriority - 1
+
+// translatedPriority is behind source NAT.
+const translatedPriority = 350
+
+func (f *filter) addChains() {
+	add := func(name string) *nftables.Chain {
+		return f.nft.AddChain(&nftables.Chain{Name: name, Table: f.table})
+	}
+	f.spd = spdChains{peers: add("spd-peers"), strangers: add("spd-strangers"), leaving: add("spd-leaving")}
+	f.spd.bypass, f.spd.hosts, f.spd.elsewhere = add("spd-bypass"), add("spd-hosts"), add("spd-elsewhere")
+}
+
+// diversions are the chains that keep off the device what is bypassed: a mark sends it past the plane's routes, as if it
+// were of the plane's own. It is set when the first look-up has led to the device; for packets that go elsewhere because
+// they are bound to an interface, or are another host's until their source is translated, the redirector reads it.
+func (f *filter) diversions() {
+	route := f.nft.AddChain(&nftables.Chain{
+		Name: "diversions", Table: f.table, Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput,
+		Priority: nftables.ChainPriorityRef(diversionPriority),
+	})
+	late := f.chain("translated", nftables.ChainHookPostrouting, translatedPriority)
+	f.rule(route, toDevice(f.device), jump(f.spd.bypass))
+	for _, c := range [...]*nftables.Chain{route, late} {
+		f.rule(c, toDevice(f.device), accept())
+		f.rule(c, jump(f.spd.elsewhere))
+	}
+}
+
+func jump(c *nftables.Chain) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.Name}}
+}
+
+func goBack() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}} }
+
+// setRules notes rules for the next commit.
+func (f *filter) setRules(rules []flow.Rule) { f.spd.pending, f.spd.changed = rules, true }
+
+// commitRules replaces what is in the chains, in one step.
+func (f *filter) commitRules() error {
+	if !f.spd.changed {
+		return nil
+	}
+	rules := f.spd.pending
+	f.spd.pending, f.spd.changed = nil, false
+	for _, c := range [...]*nftables.Chain{f.spd.peers, f.spd.strangers, f.spd.leaving, f.spd.bypass, f.spd.hosts, f.spd.elsewhere} {
+		f.nft.FlushChain(c)
+	}
+	refuse := func(must func(*flow.Rule) bool) func(*flow.Rule) [][]expr.Any {
+		return func(r *flow.Rule) [][]expr.Any {
+			if r.Action == flow.Drop || must(r) {
+				return [][]expr.Any{counted(), drop()}
+			}
+			return nil
+		}
+	}
+	in := refuse(func(r *flow.Rule) bool { return r.MustIn })
+	f.compile(f.spd.leaving, rules, false, nil, refuse(func(r *flow.Rule) bool { return r.MustOut }))
+	f.compile(f.spd.strangers, rules, true, f.own, in)
+	f.compile(f.spd.peers, rules, true, nil, func(r *flow.Rule) [][]expr.Any {
+		if r.Action == flow.Pass {
+			return [][]expr.Any{f.mark(), accept()}
+		}
+		return in(r)
+	})
+	pass := func(r *flow.Rule) [][]expr.Any {
+		if r.Action == flow.Pass {
+			return [][]expr.Any{f.mark(), accept()}
+		}
+		return nil
+	}
+	f.compile(f.spd.bypass, rules, false, f.single, pass)
+	f.compile(f.spd.hosts, slices.DeleteFunc(slices.Clone(rules), special), false, nil, pass)
+	if slices.ContainsFunc(rules, func(r flow.Rule) bool { return r.Action == flow.Pass && !special(r) && !housekeeping(r) }) {
+		f.abroad(f.spd.elsewhere)
+	}
+	return f.nft.Flush()
+}
+
+// single leaves packets to single hosts to a chain of their own: few rules can be about them, and most packets are such.
+func (f *filter) single(c *nftables.Chain) {
+	for _, kind := range [...]int{closedHosts, openHosts} {
+		for fam := range 2 {
+			f.rule(c, f.address(kind, fam, destination), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: f.spd.hosts.Name}})
+		}
+	}
+}
+
+// abroad finds packets to prefixes of the plane that other interfaces take.
+func (f *filter) abroad(c *nftables.Chain) {
+	f.rule(c, toDevice("lo"), accept())
+	f.rule(c, f.marked(f.cfg.outer()), accept())
+	f.single(c)
+	for fam := range 2 {
+		f.rule(c, f.address(closedNets, fam, destination), jump(f.spd.bypass))
+	}
+}
+
+// special reports whether a rule is about addresses that no single host of the plane has.
+func special(r flow.Rule) bool {
+	return !slices.ContainsFunc(r.Remote, func(s selector.Selector) bool {
+		a, b := s.From, s.To
+		return (!a.IsMulticast() || !b.IsMulticast()) && (!a.IsLoopback() || !b.IsLoopback()) &&
+			(!a.IsLinkLocalUnicast() || !b.IsLinkLocalUnicast()) && (a != b || !a.IsUnspecified() && a != broadcast)
+	})
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// housekeeping reports whether a rule is about IKE, DHCP or neighbour discovery, which other interfaces take anyway.
+func housekeeping(r flow.Rule) bool {
+	return !slices.ContainsFunc(r.Local, func(s selector.Selector) bool {
+		switch {
+		case s.Proto == selector.ICMPv6:
+			return s.Ports.From < 133<<8 || s.Ports.To > 137<<8|255
+		case s.Proto != selector.UDP || s.Ports.From != s.Ports.To:
+			return true
+		}
+		return !slices.Contains([]uint16{67, 68, 500, 546, 547, 4500}, s.Ports.From)
+	})
+}
+
+// compile fills a chain: what does nothing with a rule's packets leaves the chain. Rules behind the last that does
+// something are left out, and with all of them what comes before the rules.
+func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, before func(*nftables.Chain), what func(*flow.Rule) [][]expr.Any) {
+	n := len(rules)
+	for n > 0 && what(&rules[n-1]) == nil {
+		n--
+	}
+	if n > 0 && before != nil {
+		before(c)
+	}
+	for i := range rules[:n] {
+		do := what(&rules[i])
+		if do == nil {
+			do = [][]expr.Any{goBack()}
+		}
+		for _, m := range matches(&rules[i], arriving) {
+			f.rule(c, append([][]expr.Any{m}, do...)...)
+		}
+	}
+}
+
+// own lets pass what no rule is about: what is not for this host or stays on it, IKE and ESP, and what the link lives on.
+func (f *filter) own(c *nftables.Chain) {
+	notLocal := toLocal()
+	notLocal[1] = &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native(unix.RTN_LOCAL)}
+	f.rule(c, notLocal, goBack())
+	f.rule(c, fromDevice("lo"), accept())
+	for _, number := range [...]uint16{f.cfg.Port, f.cfg.EncapPort} {
+		f.rule(c, upper(unix.IPPROTO_UDP), transportField(2, number), accept())
+	}
+	f.rule(c, upper(unix.IPPROTO_ESP), accept())
+	f.links(c, false)
+}
+
+// portProtocols are those in which a rule for the ports of any protocol finds ports.
+var portProtocols = [...]uint8{selector.TCP, selector.UDP, 33, selector.SCTP, 136}
+
+// matches are the expressions for a rule: one for each selector of one end with each of the other.
+func matches(r *flow.Rule, arriving bool) (out [][]expr.Any) {
+	for _, l := range r.Local {
+		for _, o := range r.Remote {
+			proto := max(l.Proto, o.Proto) // 0 is any
+			if l.From.Is4() != o.From.Is4() || l.Proto != 0 && l.Proto != proto || o.Proto != 0 && o.Proto != proto {
+				continue
+			}
+			if proto != 0 || !numbered(l.Ports) && !numbered(o.Ports) {
+				out = append(out, match(l, o, proto, arriving))
+				continue
+			}
+			for _, p := range portProtocols {
+				out = append(out, match(l, o, p, arriving))
+			}
+		}
+	}
+	return out
+}
+
+func numbered(p selector.PortRange) bool { return p != selector.AnyPort && p != selector.Opaque }
+
+func match(local, remote selector.Selector, proto uint8, arriving bool) []expr.Any {
+	fam := family(local.From)
+	var e []expr.Any
+	if proto != 0 { // first: it tells most packets from most rules
+		e = upper(proto)
+	}
+	e = append(e, inFamily(fam)...)
+	src, dst := local, remote
+	if arriving {
+		src, dst = remote, local
+	}
+	size, at := uint32(4), uint32(12)
+	if fam == 1 {
+		size, at = 16, 8
+	}
+	e = append(e, within(src, at, size)...)
+	e = append(e, within(dst, at+size, size)...)
+	if proto == selector.ICMP || proto == selector.ICMPv6 {
+		return append(append(e, ports(src.Ports, 0, fam)...), ports(dst.Ports, 0, fam)...) // type and code are both
+	}
+	return append(append(e, ports(src.Ports, 0, fam)...), ports(dst.Ports, 2, fam)...)
+}
+
+// within matches an address of the IP header that the selector has.
+func within(s selector.Selector, at, size uint32) []expr.Any {
+	all := selector.Any4()
+	if !s.From.Is4() {
+		all = selector.Any6()
+	}
+	if s.From == all.From && s.To == all.To {
+		return nil
+	}
+	return between(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size}, s.From.AsSlice(), s.To.AsSlice())
+}
+
+// ports matches two octets of the upper header; later fragments, whose ports are hidden, have none.
+func ports(p selector.PortRange, at uint32, fam int) []expr.Any {
+	switch p {
+	case selector.AnyPort:
+		return nil
+	case selector.Opaque:
+		return laterFragment(fam)
+	}
+	return between(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: 2}, be.AppendUint16(nil, p.From), be.AppendUint16(nil, p.To))
+}
+
+func between(load expr.Any, from, to []byte) []expr.Any {
+	if string(from) == string(to) {
+		return []expr.Any{load, equal(from)}
+	}
+	return []expr.Any{load, &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: from, ToData: to}}
+}
