@@ -3,6 +3,7 @@
 package tun
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -17,14 +18,22 @@ import (
 // spdChains hold what the rules of the SPD say of packets that the plane does not see. Each ends where the rules left say
 // nothing that would not happen anyway, so that most policies leave them empty.
 type spdChains struct {
-	peers     *nftables.Chain // arriving, in clear, from prefixes of the plane
-	strangers *nftables.Chain // arriving from others
-	leaving   *nftables.Chain // to others
-	bypass    *nftables.Chain // diverted to the device
-	hosts     *nftables.Chain // the same, to single hosts
-	elsewhere *nftables.Chain // to prefixes of the plane, but not by the device
+	peers     *nftables.Chain   // arriving, in clear, from prefixes of the plane
+	strangers *nftables.Chain   // arriving from others
+	leaving   *nftables.Chain   // to others
+	bypass    *nftables.Chain   // diverted to the device
+	hosts     *nftables.Chain   // the same, to single hosts
+	elsewhere *nftables.Chain   // to prefixes of the plane, but not by the device
+	made      []*nftables.Chain // what those lead to
+	number    int
+	queued    int // rules since the last flush
 	pending   []flow.Rule
 	changed   bool
+}
+
+// chains are the fixed ones. Each has one rule: a jump to what was made of the SPD.
+func (c *spdChains) chains() [6]*nftables.Chain {
+	return [...]*nftables.Chain{c.peers, c.strangers, c.leaving, c.bypass, c.hosts, c.elsewhere}
 }
 
 // diversionPriority is just before departures, where what should have been diverted is dropped.
@@ -66,16 +75,44 @@ func goBack() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictRet
 // setRules notes rules for the next commit.
 func (f *filter) setRules(rules []flow.Rule) { f.spd.pending, f.spd.changed = rules, true }
 
-// commitRules replaces what is in the chains, in one step.
+// commitRules makes new chains, has the fixed ones lead to them in one step, and removes the old ones.
 func (f *filter) commitRules() error {
 	if !f.spd.changed {
 		return nil
 	}
 	rules := f.spd.pending
 	f.spd.pending, f.spd.changed = nil, false
-	for _, c := range [...]*nftables.Chain{f.spd.peers, f.spd.strangers, f.spd.leaving, f.spd.bypass, f.spd.hosts, f.spd.elsewhere} {
-		f.nft.FlushChain(c)
+	f.spd.number++
+	fixed := f.spd.chains()
+	var made []*nftables.Chain
+	for i, c := range fixed {
+		made = append(made, f.nft.AddChain(&nftables.Chain{Name: fmt.Sprintf("%s-%d", c.Name, f.spd.number), Table: f.table}))
+		if err := f.fill(i, made[i], rules); err != nil {
+			return err
+		}
 	}
+	if err := f.nft.Flush(); err != nil {
+		return err
+	}
+	for i, c := range fixed {
+		f.nft.FlushChain(c)
+		f.rule(c, jump(made[i]))
+	}
+	if err := f.nft.Flush(); err != nil {
+		return err
+	}
+	old := f.spd.made
+	f.spd.made = made
+	for _, c := range old {
+		f.nft.FlushChain(c)
+		f.nft.DelChain(c)
+	}
+	return f.nft.Flush()
+}
+
+// fill makes the chain of that number in chains.
+func (f *filter) fill(which int, c *nftables.Chain, rules []flow.Rule) error {
+	f.spd.queued = 0
 	refuse := func(must func(*flow.Rule) bool) func(*flow.Rule) [][]expr.Any {
 		return func(r *flow.Rule) [][]expr.Any {
 			if r.Action == flow.Drop || must(r) {
@@ -85,26 +122,34 @@ func (f *filter) commitRules() error {
 		}
 	}
 	in := refuse(func(r *flow.Rule) bool { return r.MustIn })
-	f.compile(f.spd.leaving, rules, false, nil, refuse(func(r *flow.Rule) bool { return r.MustOut }))
-	f.compile(f.spd.strangers, rules, true, f.own, in)
-	f.compile(f.spd.peers, rules, true, nil, func(r *flow.Rule) [][]expr.Any {
-		if r.Action == flow.Pass {
-			return [][]expr.Any{f.mark(), accept()}
-		}
-		return in(r)
-	})
 	pass := func(r *flow.Rule) [][]expr.Any {
 		if r.Action == flow.Pass {
 			return [][]expr.Any{f.mark(), accept()}
 		}
 		return nil
 	}
-	f.compile(f.spd.bypass, rules, false, f.single, pass)
-	f.compile(f.spd.hosts, slices.DeleteFunc(slices.Clone(rules), special), false, nil, pass)
-	if slices.ContainsFunc(rules, func(r flow.Rule) bool { return r.Action == flow.Pass && !special(r) && !housekeeping(r) }) {
-		f.abroad(f.spd.elsewhere)
+	switch f.spd.chains()[which] {
+	case f.spd.peers:
+		return f.compile(c, rules, true, nil, func(r *flow.Rule) [][]expr.Any {
+			if do := pass(r); do != nil {
+				return do
+			}
+			return in(r)
+		})
+	case f.spd.strangers:
+		return f.compile(c, rules, true, f.own, in)
+	case f.spd.leaving:
+		return f.compile(c, rules, false, nil, refuse(func(r *flow.Rule) bool { return r.MustOut }))
+	case f.spd.bypass:
+		return f.compile(c, rules, false, f.single, pass)
+	case f.spd.hosts:
+		return f.compile(c, slices.DeleteFunc(slices.Clone(rules), special), false, nil, pass)
+	case f.spd.elsewhere:
+		if slices.ContainsFunc(rules, func(r flow.Rule) bool { return r.Action == flow.Pass && !special(r) && !housekeeping(r) }) {
+			f.abroad(c)
+		}
 	}
-	return f.nft.Flush()
+	return nil
 }
 
 // single leaves packets to single hosts to a chain of their own: few rules can be about them, and most packets are such.
@@ -152,7 +197,7 @@ func housekeeping(r flow.Rule) bool {
 
 // compile fills a chain: what does nothing with a rule's packets leaves the chain. Rules behind the last that does
 // something are left out, and with all of them what comes before the rules.
-func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, before func(*nftables.Chain), what func(*flow.Rule) [][]expr.Any) {
+func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, before func(*nftables.Chain), what func(*flow.Rule) [][]expr.Any) error {
 	n := len(rules)
 	for n > 0 && what(&rules[n-1]) == nil {
 		n--
@@ -167,8 +212,22 @@ func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, be
 		}
 		for _, m := range matches(&rules[i], arriving) {
 			f.rule(c, append([][]expr.Any{m}, do...)...)
+			if err := f.piece(); err != nil {
+				return err
+			}
 		}
 	}
+	return f.nft.Flush()
+}
+
+// piece sends what is queued before the answers to it are more than a socket holds.
+func (f *filter) piece() error {
+	const most = 32
+	if f.spd.queued++; f.spd.queued < most {
+		return nil
+	}
+	f.spd.queued = 0
+	return f.nft.Flush()
 }
 
 // own lets pass what no rule is about: what is not for this host or stays on it, IKE and ESP, and what the link lives on.
