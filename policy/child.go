@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/protect"
@@ -55,39 +56,71 @@ func (p *Policy) AuthorizeChild(ref PeerRef, local, remote selector.Set, mode pr
 	if asked.empty() {
 		return refuse("these addresses are not the peer's, or belong to another one")
 	}
-	left := []pair{asked}
 	why := "no SPD entry protects this traffic"
-	for i := range p.spd {
-		e := &p.spd[i]
-		var mine []pair
-		for _, q := range left {
-			if r := q.intersect(e.Local, e.Remote); !r.empty() {
-				mine = append(mine, r)
+	for _, whole := range [...]bool{true, false} { // the entry that has all of the initiator's first selectors comes before others (RFC 7296 §2.9)
+		for i := range p.spd {
+			e := &p.spd[i]
+			if e.Action != Protect || ref.may(e) != may || e.holds(asked) != whole {
+				continue
 			}
-		}
-		if len(mine) == 0 {
-			continue
-		}
-		verdict := blocked
-		if e.Action == Protect {
-			verdict = ref.may(e)
-		}
-		switch {
-		case verdict == may:
-			if e.Mode == protect.Transport && mode == protect.Tunnel {
+			mine := p.share(ref, asked, e, p.spd[:i])
+			switch {
+			case len(mine) == 0:
+				continue
+			case e.Mode == protect.Transport && mode == protect.Tunnel:
 				return refuse(fmt.Sprintf("SPD entry %q wants transport mode", e.Name))
 			}
 			return grant(e, mine, local[0], remote[0], mode), nil
-		case verdict == passedOver:
-			continue
-		case e.Action == Protect:
-			why = fmt.Sprintf("SPD entry %q wants another or a better known peer", e.Name)
-		default:
-			why = fmt.Sprintf("SPD entry %q says %v", e.Name, e.Action)
 		}
-		left = without(left, e, e.Action == Protect)
+	}
+	for i := range p.spd {
+		if e := &p.spd[i]; !asked.intersect(e.Local, e.Remote).empty() && (e.Action != Protect || ref.may(e) == blocked) {
+			why = e.refusal()
+		}
 	}
 	return refuse(why)
+}
+
+// holds reports whether the entry has all of the first selectors.
+func (e *Entry) holds(asked pair) bool {
+	return e.Local.Covers(asked.local[:1]) && e.Remote.Covers(asked.remote[:1])
+}
+
+// share is what of asked an SA of the entry may carry: its own traffic, and that of earlier entries which this peer may
+// use and which want the same SA. The rest of earlier entries is taken away, so that a rule is never weakened by a later
+// one (BTNS-CORE-22).
+func (p *Policy) share(ref PeerRef, asked pair, e *Entry, earlier []Entry) []pair {
+	left := []pair{asked}
+	for i := range earlier {
+		q := &earlier[i]
+		verdict := blocked
+		if q.Action == Protect {
+			verdict = ref.may(q)
+		}
+		if verdict != passedOver && (verdict != may || !e.alike(q)) {
+			left = without(left, q, q.Action == Protect)
+		}
+	}
+	var mine []pair
+	for _, l := range left {
+		if r := l.intersect(e.Local, e.Remote); !r.empty() {
+			mine = append(mine, r)
+		}
+	}
+	return mine
+}
+
+// alike reports whether an SA made for one entry serves the other too.
+func (e *Entry) alike(o *Entry) bool {
+	return e.Mode == o.Mode && e.PFP == 0 && o.PFP == 0 && e.Marks == o.Marks && e.Lifetime == o.Lifetime &&
+		slices.Equal(e.Offer, o.Offer) && slices.Equal(e.KE, o.KE)
+}
+
+func (e *Entry) refusal() string {
+	if e.Action == Protect {
+		return fmt.Sprintf("SPD entry %q wants another or a better known peer", e.Name)
+	}
+	return fmt.Sprintf("SPD entry %q says %v", e.Name, e.Action)
 }
 
 // constrain applies the PAD: what the peer may have on its side, and what is others'.
