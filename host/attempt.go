@@ -75,7 +75,9 @@ func (h *Host) peerFor(dst netip.Addr) *peer {
 func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 	h.shut(now, p, "SAs are to be made")
 	switch {
-	case h.stopping || p.attempt != 0 || p.asking || h.sends(p):
+	case h.stopping || p.attempt != 0 || p.asking || h.served(p, trigger):
+		return
+	case p.session() != nil && len(p.session().promised) > 0: // a child is being made
 		return
 	case p.fails > 0 && now.Before(p.retryAt):
 		return
@@ -153,9 +155,11 @@ func (h *Host) request(p *peer, trigger *selector.Flow) (ikev2.ChildRequest, boo
 	}
 	d := h.policy.Outbound(f)
 	if d.Action != policy.Protect {
-		d = h.policy.Outbound(flowTo(p.local, p.addr))
+		f = flowTo(p.local, p.addr)
+		d = h.policy.Outbound(f)
 	}
-	r.Local, r.Remote = selector.Set{selector.Host(p.local)}, selector.Set{selector.Host(p.addr)}
+	f.Local, f.Remote = p.local, p.addr
+	r.Local, r.Remote = proposal(d, f)
 	r.Mode, r.Strict = protect.Transport, true
 	r.Offer, r.Lifetime = d.Offer, d.Lifetime
 	return r, true

@@ -27,7 +27,9 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		ID: uint64(a.Child), Owner: uint64(a.SA), Peer: p.addr, Key: s.who.Key, Suite: a.Suite, Mode: a.Mode,
 		SPIIn: a.SPIIn, SPIOut: a.SPIOut, Local: a.Local, Remote: a.Remote, Encap: encapsulated(a.NAT), Since: now,
 	})
-	h.change(dataplane.AddSA{Spec: spec(a)})
+	sp := spec(a)
+	sp.Marks = h.marks(s, a)
+	h.change(dataplane.AddSA{Spec: sp})
 	if a.UseNow {
 		h.use(pair)
 	}
@@ -36,6 +38,7 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		return
 	}
 	was := p.state
+	p.fails, p.retryAt = 0, time.Time{}
 	h.enter(now, p, StateProtected, "", "")
 	if p.installed == flow.Upgrade && !s.nat.Peer {
 		h.alarms.add(now.Add(upgradeTime), endUpgrade, p.addr, 0)
@@ -134,12 +137,15 @@ func (h *Host) childFailed(now time.Time, a ikev2.ChildFailed) {
 		return
 	}
 	h.settle(s, a.Child, false)
-	if s.peer == nil || h.sends(s.peer) {
+	p := s.peer
+	if p == nil {
 		return
 	}
-	p := s.peer
 	p.fails++
 	p.retryAt = now.Add(h.pause(p))
+	if h.sends(p) {
+		return
+	}
 	why := "the peer is there, but refused an SA for this traffic: " + whyFailed(a.Err)
 	state := StateClear
 	if h.required(now, p) {

@@ -113,6 +113,7 @@ func (h *Host) addConfigured(cfg *Peer) error {
 // Start begins: what must be protected is closed before anything else happens.
 func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
+	h.setRules()
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 	h.closeRecorded(now)
 	for _, p := range h.named {

@@ -10,6 +10,7 @@ import (
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/selector"
 )
 
@@ -43,6 +44,9 @@ func (n *Node) apply(c dataplane.Change) {
 	case dataplane.SetPrefix:
 		n.table = n.table.SetPrefix(c.Prefix, c.State)
 		n.release()
+	case dataplane.SetRules:
+		n.table = n.table.SetRules(c.Rules)
+		n.release()
 	}
 }
 
@@ -53,11 +57,29 @@ func (n *Node) Send(to *Node) {
 	}
 }
 
+// SendUDP lets the application send one UDP packet.
+func (n *Node) SendUDP(to *Node, lport, rport uint16) {
+	if n.running() {
+		n.transmit(udpPacket(n.Addr, to.Addr, lport, rport))
+	}
+}
+
 // packet is an IPv4 packet of the simulated application.
-func packet(from, to netip.Addr) []byte {
+func packet(from, to netip.Addr) []byte { return ipPacket(from, to, appProto) }
+
+func udpPacket(from, to netip.Addr, sport, dport uint16) []byte {
+	b := ipPacket(from, to, selector.UDP)
+	u := b[20:]
+	binary.BigEndian.PutUint16(u, sport)
+	binary.BigEndian.PutUint16(u[2:], dport)
+	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
+	return b
+}
+
+func ipPacket(from, to netip.Addr, proto uint8) []byte {
 	const payload = 16
 	b := make([]byte, 20+payload)
-	b[0], b[8], b[9] = 0x45, 64, appProto
+	b[0], b[8], b[9] = 0x45, 64, proto
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	f, t := from.As4(), to.As4()
 	copy(b[12:], f[:])
@@ -75,14 +97,14 @@ func packet(from, to netip.Addr) []byte {
 
 func (n *Node) transmit(pkt []byte) {
 	src, dst := addrs(pkt)
-	f := selector.Flow{Proto: appProto, Local: src, Remote: dst}
+	f := n.flowOf(pkt, true)
 	v := n.table.Out(&f)
 	if n.Decide != nil {
 		v = n.Decide(v)
 	}
 	switch v.Action {
 	case flow.Pass:
-		n.checkMayPass(dst)
+		n.checkMayPass(f)
 		n.w.carry(n, datagram{netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0), clearText, pkt})
 		n.acquire(f, false)
 	case flow.Queue:
@@ -107,11 +129,27 @@ func (n *Node) transmit(pkt []byte) {
 	}
 }
 
-// checkMayPass is the invariant of every scene: no packet leaves in clear where its prefix must be protected.
-func (n *Node) checkMayPass(dst netip.Addr) {
-	if s, _, _ := n.table.State(dst); s != flow.Clear {
-		n.w.Fail("%s let a packet to %s leave in clear; the prefix is in state %v", n.Name, n.w.nameOf(dst), s)
+// checkMayPass is the invariant of every scene: no packet leaves in clear where its prefix must be protected, but by a rule
+// of the SPD.
+func (n *Node) checkMayPass(f selector.Flow) {
+	switch e := n.cfg.Policy.Outbound(f); {
+	case e.Action == policy.Bypass:
+		return
+	case e.Word(policy.Out) != policy.WordPrefer && e.Word(policy.Out) != policy.WordAccept:
+		n.w.Fail("%s let a packet to %s leave in clear; SPD entry %q says %s", n.Name, n.w.nameOf(f.Remote), e.Name, e.Word(policy.Out))
 	}
+	if s, _, _ := n.table.State(f.Remote); s != flow.Clear {
+		n.w.Fail("%s let a packet to %s leave in clear; the prefix is in state %v", n.Name, n.w.nameOf(f.Remote), s)
+	}
+}
+
+// flowOf is the flow of a packet that an application of the simulation made.
+func (n *Node) flowOf(pkt []byte, outbound bool) selector.Flow {
+	f, _, err := flow.ParseFlow(pkt, outbound)
+	if err != nil {
+		n.w.t.Fatalf("%s: a malformed packet: %v", n.Name, err)
+	}
+	return f
 }
 
 func (n *Node) acquire(f selector.Flow, held bool) {
@@ -126,7 +164,7 @@ func (n *Node) acquire(f selector.Flow, held bool) {
 func (n *Node) release() {
 	for _, dst := range sortedAddrs(n.held) {
 		if s, _, _ := n.table.State(dst); s == flow.Hold {
-			f := selector.Flow{Proto: appProto, Local: n.Addr, Remote: dst}
+			f := n.flowOf(n.held[dst][0], true)
 			if n.table.Out(&f).Action != flow.Seal {
 				continue
 			}
@@ -146,10 +184,9 @@ func (n *Node) receive(d datagram) {
 	case esp:
 		n.open(d)
 	case clearText:
-		src, dst := addrs(d.data)
-		f := selector.Flow{Proto: appProto, Local: dst, Remote: src}
+		f := n.flowOf(d.data, false)
 		if n.table.InClear(&f).Action == flow.Accept {
-			n.tally(src).Clear++
+			n.tally(f.Remote).Clear++
 		}
 	}
 }

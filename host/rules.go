@@ -1,0 +1,75 @@
+package host
+
+import (
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/protect"
+	"github.com/btns-ipsec/btns/selector"
+)
+
+// setRules hands the SPD to the plane, which enforces it packet by packet. What the states of prefixes say is about the
+// traffic that the SPD protects.
+func (h *Host) setRules() {
+	spd := h.policy.SPD()
+	rules := make([]flow.Rule, 0, len(spd))
+	for i := range spd {
+		rules = append(rules, ruleOf(&spd[i]))
+	}
+	h.change(dataplane.SetRules{Rules: rules})
+}
+
+func ruleOf(e *policy.Entry) flow.Rule {
+	r := flow.Rule{Local: e.Local, Remote: e.Remote, Action: flow.Drop}
+	switch e.Action {
+	case policy.Bypass:
+		r.Action = flow.Pass
+	case policy.Protect:
+		r.Action = flow.Seal
+		if e.Peer == "" { // the prefixes of a configured peer are never Clear
+			r.MustOut, r.MustIn = e.Word(policy.Out) == policy.WordRequire, e.Word(policy.In) == policy.WordRequire
+		}
+	case policy.Discard:
+	}
+	return r
+}
+
+// proposal is what a child SA for a packet is asked to carry: everything between the two hosts where the entry has that,
+// else what the entry has of it.
+func proposal(d policy.Decision, f selector.Flow) (local, remote selector.Set) {
+	local, remote = selector.Set{selector.Host(f.Local)}, selector.Set{selector.Host(f.Remote)}
+	if d.Action != policy.Protect || d.PFP == 0 && d.Local.Covers(local) && d.Remote.Covers(remote) {
+		return local, remote
+	}
+	return d.Propose(f)
+}
+
+// served reports whether nothing is to be made for a packet to p: an SA takes it, or the SPD does not protect it. Where
+// the SPD treats protocols differently there are several child SAs.
+func (h *Host) served(p *peer, trigger *selector.Flow) bool {
+	if trigger == nil || p.cfg != nil {
+		return h.sends(p)
+	}
+	f := *trigger
+	f.Local = p.local
+	for _, pair := range h.sas.With(p.addr) {
+		if pair.Sending && selector.Match(pair.Local, pair.Remote, f) {
+			return true
+		}
+	}
+	return h.sends(p) && h.policy.Outbound(f).Action != policy.Protect
+}
+
+// marks is what the SPD says about the outer header of a child's packets.
+func (h *Host) marks(s *session, a ikev2.ChildUp) protect.Marks {
+	if s.pad == nil {
+		return protect.Marks{}
+	}
+	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: a.OuterLocal.Addr(), RemoteAddr: a.OuterRemote.Addr()}
+	grant, err := h.policy.AuthorizeChild(ref, a.Local, a.Remote, a.Mode, nil)
+	if err != nil { // granted a moment ago
+		return protect.Marks{}
+	}
+	return grant.Entry.Marks
+}
