@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/selector"
@@ -19,7 +18,8 @@ var errStopping = errors.New("host: stopping")
 // findCredential searches the PAD for what the peer asserts (BTNS-CORE-06). Nothing is verified yet.
 func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	s := h.sessionOf(now, q.SA, q.Local, q.Remote)
-	entry, err := h.policy.FindPAD(policy.Asserted{ID: q.ID, Method: policy.Method(q.Method), Key: q.Key, Addr: q.Remote.Addr()})
+	asserted := policy.Asserted{ID: q.ID, Method: policy.Method(q.Method), Key: q.Key, Addr: q.Remote.Addr()}
+	entry, err := h.policy.FindPAD(asserted)
 	if err == nil && h.stopping {
 		err = errStopping
 	}
@@ -36,15 +36,10 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	if p := h.configuredFor(entry.Name); p != nil {
 		answer.Local = p.selfAt(q.Local.Addr())
 	}
-	switch {
-	case q.Method == ikev2.Null:
-		answer.Remote = ikev2.Remote{AnyNull: true}
-	case q.Method == ikev2.SharedKey:
-		answer.Remote = ikev2.Remote{PSK: entry.PSK, ID: entry.ID}
-	case len(entry.Keys) > 0 && q.Key.IsZero():
-		answer.Remote = ikev2.Remote{Keys: entry.Keys}
-	default: // FindPAD has held the key against the entry
-		answer.Remote = ikev2.Remote{Keys: []identity.PublicKey{q.Key}}
+	proof := entry.Proof(asserted)
+	answer.Remote = ikev2.Remote{Keys: proof.Keys, PSK: proof.PSK, AnyNull: proof.Null}
+	if proof.PSK != nil {
+		answer.Remote.ID = proof.ID
 	}
 	h.ike(now, answer)
 }

@@ -46,11 +46,14 @@ const (
 type PADEntry struct {
 	Name string
 	Kind Kind
-	ID   identity.ID // for ByID
+	// ID, or else IDs, is for ByID.
+	ID  identity.ID
+	IDs IDRange
 	// Keys and Fingerprints are what a peer may sign with; for ByID and ByKey.
 	Keys         []identity.PublicKey
 	Fingerprints []identity.Fingerprint
-	PSK          []byte // shared secret, for ByID; never printed
+	PSK          []byte   // shared secret, for ByID; never printed
+	Anchors      []string // names of trust anchors whose certificates prove the ID; for ByID
 	// Addr, when valid, finds a ByKey entry for a peer that sends no key: a key must still be one of Keys.
 	Addr netip.Addr
 	// Constraint is the selectors that the peer may have on its own side. Nil: for ByID anything, for the other kinds
@@ -83,6 +86,7 @@ type Asserted struct {
 	ID     identity.ID
 	Method Method
 	Key    identity.PublicKey // from CERT payloads; zero without one
+	Chain  bool               // the key came in an X.509 certificate, with or without others above it
 	Addr   netip.Addr         // where it speaks from
 }
 
@@ -107,6 +111,7 @@ var (
 	ErrMethod    = errors.New("this way of authentication is not accepted there")
 	ErrWrongKey  = errors.New("the key is not one of those configured")
 	ErrNoKey     = errors.New("no key was sent and none is configured")
+	ErrNoChain   = errors.New("no certificate was sent that could prove the ID")
 	ErrNoNull    = errors.New("peers without authentication are not accepted")
 	ErrNoUnknown = errors.New("peers that nobody vouches for are not accepted")
 )
@@ -124,7 +129,7 @@ func (p *Policy) FindPAD(a Asserted) (*PADEntry, error) {
 		return nil, &RejectError{a.ID, "", ErrNoNull}
 	}
 	for i := range p.pad { // first pass: the asserted ID (BTNS-CORE-06)
-		if e := &p.pad[i]; e.Kind == ByID && e.ID.Matches(a.ID) {
+		if e := &p.pad[i]; e.Kind == ByID && e.isAbout(a.ID) {
 			if err := e.accepts(a); err != nil {
 				return nil, &RejectError{a.ID, e.Name, err}
 			}
@@ -137,6 +142,14 @@ func (p *Policy) FindPAD(a Asserted) (*PADEntry, error) {
 	return p.findKey(a)
 }
 
+// isAbout reports whether an asserted ID is one of the entry's.
+func (e *PADEntry) isAbout(id identity.ID) bool {
+	if !e.ID.IsZero() {
+		return e.ID.Matches(id)
+	}
+	return e.IDs.Matches(id)
+}
+
 // accepts says why a ByID entry cannot authenticate what was asserted, or nil.
 func (e *PADEntry) accepts(a Asserted) error {
 	switch {
@@ -144,6 +157,9 @@ func (e *PADEntry) accepts(a Asserted) error {
 		if len(e.PSK) == 0 {
 			return ErrMethod
 		}
+	case e.anchored(a):
+	case len(e.Keys) == 0 && len(e.Fingerprints) == 0 && len(e.Anchors) > 0:
+		return ErrNoChain
 	case len(e.Keys) == 0 && len(e.Fingerprints) == 0:
 		return ErrMethod
 	case a.Key.IsZero():

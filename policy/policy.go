@@ -68,23 +68,26 @@ func (p *Policy) checkPAD() error {
 		names[e.Name] = true
 		switch e.Kind {
 		case ByID:
-			if e.ID.IsZero() || len(e.PSK)+len(e.Keys)+len(e.Fingerprints) == 0 {
-				bad(e, "it needs an ID, and a key, fingerprint or shared secret")
+			if e.ID.IsZero() == !e.IDs.valid() || !e.ID.IsZero() && !e.IDs.IsZero() || len(e.PSK)+len(e.Keys)+len(e.Fingerprints)+len(e.Anchors) == 0 {
+				bad(e, "it needs an ID or a range of them, and a key, fingerprint, shared secret or trust anchor")
 			}
 		case ByKey:
-			if len(e.Keys)+len(e.Fingerprints) == 0 || len(e.PSK) > 0 {
-				bad(e, "it needs a key or fingerprint, and no shared secret")
+			if len(e.Keys)+len(e.Fingerprints) == 0 || len(e.PSK)+len(e.Anchors) > 0 {
+				bad(e, "it needs a key or fingerprint, and no shared secret or trust anchor")
 			}
 		case Null, AnyKey:
 			if other, ok := only[e.Kind]; ok {
 				bad(e, "%q matches %v already; one is allowed", other, e.Kind) // BTNS-CORE-05
 			}
 			only[e.Kind] = e.Name
-			if len(e.PSK)+len(e.Keys)+len(e.Fingerprints) > 0 {
+			if len(e.PSK)+len(e.Keys)+len(e.Fingerprints)+len(e.Anchors) > 0 {
 				bad(e, "an entry for %v has no keys", e.Kind)
 			}
 		default:
 			bad(e, "it has no kind")
+		}
+		if e.Kind != ByID && (!e.ID.IsZero() || !e.IDs.IsZero()) {
+			bad(e, "an entry for %v has no IDs", e.Kind)
 		}
 		if !valid(e.Constraint) {
 			bad(e, "its constraint %v is no set of selectors", e.Constraint)
