@@ -16,8 +16,8 @@ type Datagram struct {
 	Data          []byte
 }
 
-// Acquire asks for protection: a packet went, or wants to go, to an address without an SA. At most one per address and
-// second comes from a plane.
+// Acquire asks for protection: a packet went, or wants to go, to an address without an SA, or with none whose selectors
+// have it. At most one per address and second comes from a plane.
 type Acquire struct {
 	Flow selector.Flow
 	Held bool // the packet waits in the plane (flow.Hold)

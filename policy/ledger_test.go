@@ -106,52 +106,61 @@ func TestLedgerOfPAD(t *testing.T) {
 	})
 }
 
-// What core.md §2 and §3 demand for every child SA.
-func TestLedgerOfChildren(t *testing.T) {
+// asking is children that peers of a PAD ask for.
+type asking struct {
+	*testing.T
+	p *Policy
+}
+
+func (a asking) ask(peer, remote string, held ...string) (Grant, error) {
+	ref := PeerRef{Entry: a.p.Entry(peer), Assurance: identity.FirstUse, LocalAddr: addr(sgA), RemoteAddr: addr(hostC)}
+	local := hostA
+	if strings.Contains(remote, ":") {
+		local = "2001:db8::1"
+	}
+	return a.p.AuthorizeChild(ref, set(a, local), set(a, remote), protect.Tunnel, set(a, held...))
+}
+
+func (a asking) refused(peer, remote string, held ...string) {
+	a.Helper()
+	if g, err := a.ask(peer, remote, held...); err == nil {
+		a.Errorf("%s is granted %v", peer, g.Remote)
+	}
+}
+
+func (a asking) granted(peer, remote, want string) {
+	a.Helper()
+	if g, err := a.ask(peer, remote); err != nil || g.Remote.String() != want {
+		a.Errorf("%s, %s: %v, %v", peer, remote, g.Remote, err)
+	}
+}
+
+// What core.md §2 demands for every child SA.
+func TestLedgerOfConstraints(t *testing.T) {
 	p := padOf(t)
-	ask := func(p *Policy, peer, remote string, held ...string) (Grant, error) {
-		ref := PeerRef{Entry: p.Entry(peer), Assurance: identity.FirstUse, LocalAddr: addr(sgA), RemoteAddr: addr(hostC)}
-		local := hostA
-		if strings.Contains(remote, ":") {
-			local = "2001:db8::1"
-		}
-		return p.AuthorizeChild(ref, set(t, local), set(t, remote), protect.Tunnel, set(t, held...))
-	}
-	refused := func(t *testing.T, p *Policy, peer, remote string, held ...string) {
-		t.Helper()
-		if g, err := ask(p, peer, remote, held...); err == nil {
-			t.Errorf("%s is granted %v", peer, g.Remote)
-		}
-	}
-	granted := func(t *testing.T, p *Policy, peer, remote, want string) {
-		t.Helper()
-		if g, err := ask(p, peer, remote); err != nil || g.Remote.String() != want {
-			t.Errorf("%s, %s: %v, %v", peer, remote, g.Remote, err)
-		}
-	}
 	t.Run("BTNS-CORE-11 BTNS-CORE-12 an address of another entry is never granted", func(t *testing.T) {
 		for _, peer := range []string{"any", "null"} {
 			for _, remote := range []string{hostQ, hostR, "198.51.100.9", "203.0.113.40", "203.0.113.50"} {
-				refused(t, p, peer, remote)
+				asking{t, p}.refused(peer, remote)
 			}
-			granted(t, p, peer, "203.0.113.16/28", "203.0.113.16/32, 203.0.113.19-203.0.113.31")
+			asking{t, p}.granted(peer, "203.0.113.16/28", "203.0.113.16/32, 203.0.113.19-203.0.113.31")
 		}
-		refused(t, p, "exact", hostQ)
-		granted(t, p, "exact", "203.0.113.32/27", "203.0.113.48/28")
+		asking{t, p}.refused("exact", hostQ)
+		asking{t, p}.granted("exact", "203.0.113.32/27", "203.0.113.48/28")
 	})
 	t.Run("BTNS-CORE-13 each child is judged anew", func(t *testing.T) {
 		for range 2 {
-			granted(t, p, "any", hostC, hostC+"/32")
-			refused(t, p, "any", hostQ)
+			asking{t, p}.granted("any", hostC, hostC+"/32")
+			asking{t, p}.refused("any", hostQ)
 		}
 	})
 	t.Run("BTNS-CORE-16 constraints in both families", func(t *testing.T) {
 		six := btns(entry(t, "open6", "any6", "any6", Protect))
 		p := compose(t, []Entry{six}, p.PAD())
-		granted(t, p, "exact", "2001:db8:1::5", "2001:db8:1::5/128")
-		refused(t, p, "exact", "2001:db8:2::5")
-		refused(t, p, "any", "2001:db8:2::5")
-		granted(t, p, "any", "2001:db8:3::5", "2001:db8:3::5/128")
+		asking{t, p}.granted("exact", "2001:db8:1::5", "2001:db8:1::5/128")
+		asking{t, p}.refused("exact", "2001:db8:2::5")
+		asking{t, p}.refused("any", "2001:db8:2::5")
+		asking{t, p}.granted("any", "2001:db8:3::5", "2001:db8:3::5/128")
 	})
 	t.Run("BTNS-CORE-15 by name, the SPD is searched for entries of that peer only", func(t *testing.T) {
 		own := entry(t, "own", "any4", "any4", Protect)
@@ -162,17 +171,22 @@ func TestLedgerOfChildren(t *testing.T) {
 				pad[i].Search = ByName
 			}
 		}
-		g, err := ask(compose(t, []Entry{btns(entry(t, "open", "any4", "any4", Protect)), own}, pad), "exact", "203.0.113.50")
+		g, err := asking{t, compose(t, []Entry{btns(entry(t, "open", "any4", "any4", Protect)), own}, pad)}.ask("exact", "203.0.113.50")
 		if err != nil || g.Entry.Name != "own" {
 			t.Errorf("%v, %v", g.Entry, err)
 		}
 	})
+}
+
+// What core.md §3 and §8 demand for every child SA.
+func TestLedgerOfChildren(t *testing.T) {
+	p := padOf(t)
 	t.Run("BTNS-CORE-20 BTNS-CORE-21 BTNS-NULL-07 entries without a flag are nobody's without a name", func(t *testing.T) {
 		p := compose(t, []Entry{entry(t, "named only", "any4", "any4", Protect)}, p.PAD())
 		for _, peer := range []string{"any", "null", "exact", "print"} {
-			refused(t, p, peer, "203.0.113.50")
+			asking{t, p}.refused(peer, "203.0.113.50")
 		}
-		granted(t, p, "named", hostQ, hostQ+"/32")
+		asking{t, p}.granted("named", hostQ, hostQ+"/32")
 	})
 	t.Run("BTNS-NULL-08 BTNS-NULL-12 each flag opens to its own kind", func(t *testing.T) {
 		null := entry(t, "null", "any4", "any4", Protect)
@@ -182,17 +196,17 @@ func TestLedgerOfChildren(t *testing.T) {
 			in, out string
 		}{"btns_ok": {btns(entry(t, "btns", "any4", "any4", Protect)), "any", "null"}, "null_ok": {null, "null", "any"}} {
 			p := compose(t, []Entry{tc.e}, p.PAD())
-			granted(t, p, tc.in, hostC, hostC+"/32")
-			refused(t, p, tc.out, hostC)
+			asking{t, p}.granted(tc.in, hostC, hostC+"/32")
+			asking{t, p}.refused(tc.out, hostC)
 			if t.Failed() {
 				t.Error(name)
 			}
 		}
 	})
 	t.Run("BTNS-NULL-08 BTNS-NULL-09 BTNS-NULL-14 a NULL peer gets nothing that others hold", func(t *testing.T) {
-		refused(t, p, "null", hostC, hostC)
-		refused(t, p, "any", hostC, hostC)
-		if g, err := ask(p, "named", hostQ, hostQ); err != nil {
+		asking{t, p}.refused("null", hostC, hostC)
+		asking{t, p}.refused("any", hostC, hostC)
+		if g, err := (asking{t, p}).ask("named", hostQ, hostQ); err != nil {
 			t.Errorf("a named peer is kept from its own: %v, %v", g, err)
 		}
 	})
@@ -200,8 +214,8 @@ func TestLedgerOfChildren(t *testing.T) {
 		well := btns(entry(t, "well known", "any4", "203.0.113.0/28", Protect))
 		well.MinAssurance = identity.Verified
 		p := compose(t, []Entry{well, btns(entry(t, "open", "any4", "any4", Protect))}, p.PAD())
-		refused(t, p, "any", hostC)
-		granted(t, p, "any", "203.0.113.14-203.0.113.16", "203.0.113.16/32")
+		asking{t, p}.refused("any", hostC)
+		asking{t, p}.granted("any", "203.0.113.14-203.0.113.16", "203.0.113.16/32")
 		ref := PeerRef{Entry: p.Entry("any"), Assurance: identity.FirstUse}
 		f := selector.Flow{Proto: 6, Local: addr(hostA), Remote: addr(hostC)}
 		if p.InboundProtected(f, ref) {
@@ -226,8 +240,8 @@ func TestLedgerOfChildren(t *testing.T) {
 	})
 	t.Run("BTNS-CORE-66 BTNS-CORE-67 an unnamed peer speaks for the address that it is seen at", func(t *testing.T) {
 		p := compose(t, []Entry{btns(entry(t, "open", "any4", "any4", Protect))}, []PADEntry{Anyone()})
-		granted(t, p, "anyone", "203.0.113.0/24", hostC+"/32")
-		refused(t, p, "anyone", "10.0.0.1")
+		asking{t, p}.granted("anyone", "203.0.113.0/24", hostC+"/32")
+		asking{t, p}.refused("anyone", "10.0.0.1")
 	})
 }
 

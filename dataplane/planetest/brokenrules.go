@@ -71,6 +71,7 @@ func ruleless() []fault {
 				return slices.Clone(all)
 			})(r)
 		}},
+		{"asks for one SA with a peer only", func(r *rules) { r.mute = true }},
 		{"copies what it should mark", func(r *rules) { r.tos = func(_ *flow.Pair, inner uint8) uint8 { return inner } }},
 	}
 }

@@ -19,6 +19,7 @@ func ruled() []Case {
 		{"a rule discards with any host, in any form (RFC 4301 §5.2, BTNS-CORE-23)", discarded},
 		{"the first rule that matches decides (RFC 4301 §4.4.1)", firstRule},
 		{"a rule may demand protection where the state does not", demanded},
+		{"a packet that no SA takes asks for one (RFC 4301 §5.1)", asks},
 		{"rules replace each other and go", replaced},
 		{"the outer header is marked as the SPD says (RFC 4301 §4.4.1.2)", marked},
 	}
@@ -116,6 +117,16 @@ func demanded(s *scene) {
 	seen := s.send(s.outTo(demandPort))
 	s.noClear("with a pair", seen)
 	s.same("with a pair", s.opened(1, seen.Wire), s.outTo(demandPort))
+}
+
+func asks(s *scene) {
+	s.apply(s.ruled(rule(flow.Pass, bypassPort)), s.add(ported(s.spec(1), 2000), true), s.state(flow.Protect))
+	s.noClear("taken", s.send(s.out(1)))
+	seen := s.send(udpPacket(s.local, s.remote, 1000, 2001, 1))
+	s.silent("another port", seen)
+	if a := events[dataplane.Acquire](seen); len(a) != 1 || a[0].Held || a[0].Flow.RemotePort != 2001 {
+		s.fail("acquires %+v", a)
+	}
 }
 
 func replaced(s *scene) {

@@ -178,7 +178,7 @@ func (m *Memory) send(pkt []byte) {
 		m.seal(v.Pair, f, pkt, &i)
 	default:
 		m.drop(v.Reason, f)
-		if v.Reason == flow.NoSA {
+		if v.Reason == flow.NoSA && !m.rules.mute {
 			m.acquire(f, false)
 		}
 	}

@@ -41,6 +41,7 @@ var aim = map[string]string{
 	"discards with protected hosts only":         "a rule discards with any host",
 	"demands nothing":                            "a rule may demand protection",
 	"keeps older rules":                          "rules replace each other",
+	"asks for one SA with a peer only":           "a packet that no SA takes",
 	"copies what it should mark":                 "the outer header is marked",
 }
 

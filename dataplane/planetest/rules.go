@@ -21,6 +21,7 @@ type rules struct {
 	message  func([]byte) []byte // of IKE, on its way in
 	maxHeld  int
 	storm    bool // events know no rate
+	mute     bool // nothing is asked for while there is an SA with the address
 }
 
 func goodRules() rules {

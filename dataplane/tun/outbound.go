@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/protect"
 )
@@ -164,6 +165,9 @@ func (o *outbound) refuse(f flowKey, p []byte, why flow.Reason) {
 		why = flow.NoSA
 	}
 	o.p.drops.add(o.now, f.Remote, why, f)
+	if why == flow.NoSA && o.p.asked.allow(f.Remote, o.now) {
+		o.p.event(dataplane.Acquire{Flow: f})
+	}
 }
 
 // sealing is one frame on its way into ESP.
