@@ -112,17 +112,19 @@ func (h *Host) fillChild(answer *ikev2.ChildJudged, q ikev2.JudgeChild) error {
 	return err
 }
 
-// heldByOthers is what live SAs of named peers carry: unnamed ones cannot have it (core.md §4).
+// heldByOthers is what live SAs of others carry: unnamed peers cannot have what named ones have (core.md §4), nor peers
+// without a key what peers with one have (BTNS-NULL-08).
 func (h *Host) heldByOthers(s *session) selector.Set {
 	if s.named {
 		return nil
 	}
 	var held selector.Set
-	for _, p := range h.named {
-		for _, o := range p.sessions {
-			for _, pair := range h.sas.Owned(uint64(o.handle)) {
-				held = append(held, pair.Remote...)
-			}
+	for _, o := range h.sortedSessions() {
+		if o == s || !o.named && (s.pad.Kind != policy.Null || o.who.Key.IsZero()) {
+			continue
+		}
+		for _, pair := range h.sas.Owned(uint64(o.handle)) {
+			held = append(held, pair.Remote...)
 		}
 	}
 	return held
