@@ -1,9 +1,7 @@
 package trust
 
 import (
-	"cmp"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/identity"
@@ -13,8 +11,32 @@ import (
 // 11). A zero key takes the one that was refused last. The new record counts as never seen: the word is that it may come,
 // not that it was compared.
 func (b *Book) Accept(now time.Time, addr netip.Addr, network string, key identity.Fingerprint) ([]Change, error) {
-	p := At(addr, network)
-	if !p.Addr.IsValid() {
+	return b.accept(now, At(addr, network), key, true)
+}
+
+// AcceptBeside is Accept that leaves the other keys of the address: a load balancer with several machines behind it. More
+// than four make the address a shared one, whose unknown keys are not refused any more (BTNS-TRUST-15), unless one of
+// them is verified.
+func (b *Book) AcceptBeside(now time.Time, addr netip.Addr, network string, key identity.Fingerprint) ([]Change, error) {
+	return b.accept(now, At(addr, network), key, false)
+}
+
+func (b *Book) accept(now time.Time, p Place, key identity.Fingerprint, replace bool) ([]Change, error) {
+	r, err := b.letIn(now, p, key)
+	if err != nil {
+		return nil, err
+	}
+	out, err := b.admit(r, replace)
+	if err != nil {
+		return out, err
+	}
+	b.refusals.settle(p, r.Key)
+	return append(out, Put{*r}), nil
+}
+
+// letIn makes or finds the record of a key that an operator lets in. It is not in the book yet.
+func (b *Book) letIn(now time.Time, p Place, key identity.Fingerprint) (*Record, error) {
+	if p.IsZero() {
 		return nil, ErrNoRecord
 	}
 	refused, ok := b.refusals.last(p, key)
@@ -24,145 +46,68 @@ func (b *Book) Accept(now time.Time, addr netip.Addr, network string, key identi
 	if ok {
 		key = refused.Key.Fingerprint()
 	}
-	r := b.find(p, key)
+	if b.revoked(key) != nil {
+		return nil, ErrRevoked
+	}
+	at := p
+	if b.recycled(p.Addr) {
+		at = Place{} // nothing rests on the address
+	}
+	r := b.find(at, key)
 	if r == nil {
-		r = &Record{Addr: p.Addr, Network: p.Network, Key: key, Public: refused.Key, Assurance: identity.FirstUse, FirstSeen: now}
-	}
-	var old []*Record
-	for _, o := range b.places[p] {
-		r.Sticky = r.Sticky || o.Sticky
-		if o != r {
-			old = append(old, o)
+		r = &Record{
+			Addr: at.Addr, Network: at.Network, Name: at.Name, Key: key, Public: refused.Key,
+			Assurance: identity.FirstUse, FirstSeen: now,
 		}
-	}
-	out := b.removeAll(old, nil)
-	if b.find(p, key) == nil {
-		evicted, err := b.makeRoom()
-		out = append(out, evicted...)
-		if err != nil {
-			return out, err
-		}
-		b.add(r)
 	}
 	r.LastSeen, r.Inbound, r.Suspended = now, false, false
 	r.note(Accepted, now)
-	b.refusals.settle(p, key)
-	return append(out, Put{*r}), nil
+	return r, nil
 }
 
-// Verify raises the recorded key of an address to verified: somebody compared its name (BTNS-TRUST-06).
-func (b *Book) Verify(now time.Time, addr netip.Addr, network string, key identity.Fingerprint) ([]Change, error) {
-	r := b.find(At(addr, network), key)
-	if r == nil {
-		return nil, ErrNoRecord
-	}
-	r.Assurance = identity.Verified
-	r.note(Compared, now)
-	return []Change{Put{*r}}, nil
-}
-
-// makeRoom removes records until one more fits: of keys that came once and that nothing rests on, the oldest
-// (BTNS-TRUST-17). It takes several at a time, since each round looks at all of them.
-func (b *Book) makeRoom() ([]Change, error) {
-	if b.size < b.cfg.Max {
-		return nil, nil
-	}
-	var weak []*Record
-	for _, rs := range b.places {
-		for _, r := range rs {
-			if !r.Sticky && r.Assurance <= identity.FirstUse {
-				weak = append(weak, r)
-			}
+// admit puts an operator's record into the book, in place of the others or beside them.
+func (b *Book) admit(r *Record, replace bool) (out []Change, err error) {
+	p := r.place()
+	var old []*Record
+	for _, o := range b.places[p] {
+		r.Sticky = r.Sticky || o.Sticky
+		if o != r && replace {
+			old = append(old, o)
 		}
 	}
-	if len(weak) == 0 {
-		return nil, ErrFull
+	for _, o := range old {
+		b.tell(Replaced{p, o.Key, r.Key, ByOperator})
 	}
-	slices.SortFunc(weak, func(x, y *Record) int {
-		return cmp.Or(x.LastSeen.Compare(y.LastSeen), compare(x, y))
-	})
-	return b.removeAll(weak[:min(len(weak), b.size-b.cfg.Max+1+b.cfg.Max/16)], nil), nil
-}
-
-// Refused is a key that was turned away. It never counts as seen (BTNS-TRUST-32).
-type Refused struct {
-	Key   identity.PublicKey
-	First time.Time
-	Last  time.Time
-	Count uint64
-}
-
-// Refused returns the keys turned away at an address, the last one first.
-func (b *Book) Refused(addr netip.Addr, network string) []Refused {
-	return slices.Clone(b.refusals.at[At(addr, network)])
-}
-
-const (
-	maxRefusedPlaces = 1024
-	maxRefusedKeys   = 4 // at one place
-)
-
-// refusals remembers refused keys for the operator, within bounds (BTNS-TRUST-33).
-type refusals struct {
-	at    map[Place][]Refused // the last one first
-	order []Place             // oldest first
-}
-
-func (f *refusals) add(now time.Time, p Place, key identity.PublicKey) {
-	if f.at == nil {
-		f.at = map[Place][]Refused{}
+	out = b.removeAll(old, nil, Superseded)
+	if b.find(p, r.Key) != nil {
+		return out, nil
 	}
-	rs, ok := f.at[p]
-	if !ok {
-		if len(f.order) >= maxRefusedPlaces {
-			delete(f.at, f.order[0])
-			f.order = slices.Delete(f.order, 0, 1)
+	if out, err = b.makeRoom(out); err != nil {
+		return out, err
+	}
+	b.add(r)
+	b.crowdedNow(r)
+	return out, nil
+}
+
+// ofKey finds or makes the record of the key itself.
+func (b *Book) ofKey(now time.Time, key identity.Fingerprint) (*Record, []Change, error) {
+	if r := b.find(Place{}, key); r != nil {
+		return r, nil, nil
+	}
+	out, err := b.makeRoom(nil)
+	if err != nil {
+		return nil, out, err
+	}
+	r := &Record{Key: key, FirstSeen: now, LastSeen: now, Inbound: true, Assurance: identity.FirstUse}
+	for _, o := range b.keys[key] {
+		if !o.Public.IsZero() {
+			r.Public = o.Public
 		}
-		f.order = append(f.order, p)
-	}
-	r := Refused{Key: key, First: now}
-	if i := slices.IndexFunc(rs, func(o Refused) bool { return o.Key == key }); i >= 0 {
-		r = rs[i]
-		rs = slices.Delete(rs, i, i+1)
-	}
-	r.Last = now
-	r.Count++
-	rs = slices.Insert(rs, 0, r)
-	f.at[p] = rs[:min(len(rs), maxRefusedKeys)]
-}
-
-// last returns the entry of key, or for a zero key the one refused last.
-func (f *refusals) last(p Place, key identity.Fingerprint) (Refused, bool) {
-	for _, r := range f.at[p] {
-		if key.IsZero() || r.Key.Fingerprint() == key {
-			return r, true
+		if o.FirstSeen.Before(r.FirstSeen) {
+			r.FirstSeen = o.FirstSeen
 		}
 	}
-	return Refused{}, false
-}
-
-// settle forgets that key was refused at p: it is recorded there.
-func (f *refusals) settle(p Place, key identity.Fingerprint) {
-	rs, ok := f.at[p]
-	if !ok {
-		return
-	}
-	rs = slices.DeleteFunc(rs, func(r Refused) bool { return r.Key.Fingerprint() == key })
-	f.at[p] = rs
-	if len(rs) == 0 {
-		f.drop(p)
-	}
-}
-
-func (f *refusals) forget(addr netip.Addr) {
-	for _, p := range slices.Clone(f.order) {
-		if p.Addr == addr {
-			f.drop(p)
-		}
-	}
-}
-
-func (f *refusals) drop(p Place) {
-	delete(f.at, p)
-	f.order = slices.DeleteFunc(f.order, func(o Place) bool { return o == p })
+	b.add(r)
+	return r, out, nil
 }

@@ -13,6 +13,9 @@ type Config struct {
 	Mode Mode
 	Max  int           // records; 65,536
 	Life time.Duration // of an address record since it was last seen; 30 days (BTNS-TRUST-14)
+	// Recycled are ranges whose addresses are given to one host after the other: pods, DHCP pools, cloud subnets. A key
+	// there is known by itself, its address pins nothing and is not sticky, except where an operator vouches for it.
+	Recycled []netip.Prefix
 }
 
 const (
@@ -24,11 +27,16 @@ const (
 // Book is what is known of peers' keys.
 type Book struct {
 	cfg       Config
-	places    map[Place][]*Record
+	places    map[Place][]*Record // without those that have no place
 	keys      map[identity.Fingerprint][]*Record
+	named     map[identity.Fingerprint][]identity.Fingerprint // a successor to the keys that named it
 	size      int
 	essential map[netip.Addr]bool
 	refusals  refusals
+	crowds    crowds
+	alive     map[identity.Fingerprint]*presence
+	events    []Event
+	lost      int
 }
 
 // New makes a book of what a store holds. Records beyond Config.Max are kept: only new ones are turned away.
@@ -39,7 +47,10 @@ func New(cfg Config, records []Record) *Book {
 	if cfg.Life <= 0 {
 		cfg.Life = defaultLife
 	}
-	b := &Book{cfg: cfg, places: map[Place][]*Record{}, keys: map[identity.Fingerprint][]*Record{}}
+	b := &Book{
+		cfg: cfg, places: map[Place][]*Record{}, keys: map[identity.Fingerprint][]*Record{},
+		named: map[identity.Fingerprint][]identity.Fingerprint{}, alive: map[identity.Fingerprint]*presence{},
+	}
 	for _, r := range records {
 		if b.find(r.place(), r.Key) == nil {
 			b.add(&r)
@@ -69,7 +80,7 @@ func (b *Book) Len() int { return b.size }
 // List returns all records, by address.
 func (b *Book) List() []Record {
 	all := make([]*Record, 0, b.size)
-	for _, rs := range b.places {
+	for _, rs := range b.keys {
 		all = append(all, rs...)
 	}
 	slices.SortFunc(all, compare)
@@ -90,6 +101,16 @@ func (b *Book) Lookup(now time.Time, addr netip.Addr, network string) []Record {
 	return out
 }
 
+// Key returns what is recorded of a key, by place; the record of the key itself comes first.
+func (b *Book) Key(key identity.Fingerprint) []Record {
+	rs := slices.SortedFunc(slices.Values(b.keys[key]), compare)
+	out := make([]Record, len(rs))
+	for i, r := range rs {
+		out[i] = *r
+	}
+	return out
+}
+
 // Known reports whether any key is recorded for an address.
 func (b *Book) Known(now time.Time, addr netip.Addr, network string) bool {
 	return len(b.valid(now, At(addr, network))) > 0
@@ -104,17 +125,17 @@ func (b *Book) Sticky(now time.Time, addr netip.Addr, network string) bool {
 	return slices.ContainsFunc(b.valid(now, p), func(r *Record) bool { return r.Sticky && !r.Suspended })
 }
 
-// valid returns the records of a place that have not aged out. An invalid address has none: it is no place.
+// valid returns the records of a place that count: not aged out, and not of a recycled address unless an operator
+// vouches for them there. No place has none.
 func (b *Book) valid(now time.Time, p Place) []*Record {
-	if !p.Addr.IsValid() {
-		return nil
-	}
 	rs := b.places[p]
+	recycled := len(rs) > 0 && b.recycled(p.Addr)
+	gone := func(r *Record) bool { return b.aged(now, r) || recycled && !r.Verified() }
 	for i, r := range rs {
-		if b.aged(now, r) { // the usual case copies nothing
+		if gone(r) { // the usual case copies nothing
 			out := slices.Clone(rs[:i])
 			for _, r := range rs[i:] {
-				if !b.aged(now, r) {
+				if !gone(r) {
 					out = append(out, r)
 				}
 			}
@@ -124,23 +145,35 @@ func (b *Book) valid(now time.Time, p Place) []*Record {
 	return rs
 }
 
-// aged reports whether a record is too old to count: addresses are assigned anew, operators' words stay
-// (BTNS-TRUST-14).
+// aged reports whether a record is too old to count: addresses are assigned anew; names are not, and what an operator or
+// a rotation said stays (BTNS-TRUST-14).
 func (b *Book) aged(now time.Time, r *Record) bool {
-	return !r.Verified() && now.Sub(r.LastSeen) > b.cfg.Life
+	if r.Verified() || r.Name != "" || !r.Revoked.IsZero() || len(r.Next) > 0 {
+		return false
+	}
+	return now.Sub(r.LastSeen) > b.cfg.Life
 }
 
-// Expire removes the records that have aged out, and with them their stickiness; call it now and then.
+// Expire removes the records that have aged out, and with them their stickiness, and ends the keys whose successors have
+// been in use for long enough; call it now and then.
 func (b *Book) Expire(now time.Time) []Change {
-	var old []*Record
-	for _, rs := range b.places {
+	var old, retiring []*Record
+	for _, rs := range b.keys {
 		for _, r := range rs {
-			if b.aged(now, r) {
+			switch {
+			case b.aged(now, r):
 				old = append(old, r)
+			case b.retired(now, r):
+				retiring = append(retiring, r)
 			}
 		}
 	}
-	return b.removeAll(old, nil)
+	out := b.removeAll(old, nil, Aged)
+	slices.SortFunc(retiring, compare)
+	for _, r := range retiring {
+		out = b.retire(now, r, out)
+	}
+	return out
 }
 
 // Suspend notes that the holder of a key stopped in good order: its silence is no attack.
@@ -155,27 +188,9 @@ func (b *Book) Suspend(key identity.Fingerprint) []Change {
 	return out
 }
 
-// Forget removes what is recorded of an address, in every network, and what was refused there.
-func (b *Book) Forget(addr netip.Addr) []Change {
-	addr = At(addr, "").Addr
-	var gone []*Record
-	for p, rs := range b.places {
-		if p.Addr == addr {
-			gone = append(gone, rs...)
-		}
-	}
-	b.refusals.forget(addr)
-	return b.removeAll(gone, nil)
-}
-
-// ForgetKey removes what is recorded of a key.
-func (b *Book) ForgetKey(key identity.Fingerprint) []Change {
-	return b.removeAll(slices.Clone(b.keys[key]), nil)
-}
-
 func (b *Book) find(p Place, key identity.Fingerprint) *Record {
 	shorter := b.keys[key]
-	if at := b.places[p]; len(at) < len(shorter) {
+	if at := b.places[p]; !p.IsZero() && len(at) < len(shorter) {
 		shorter = at
 	}
 	for _, r := range shorter {
@@ -186,35 +201,40 @@ func (b *Book) find(p Place, key identity.Fingerprint) *Record {
 	return nil
 }
 
-// forgetAged removes what has aged out at one place.
-func (b *Book) forgetAged(now time.Time, p Place) []Change {
-	var old []*Record
-	for _, r := range b.places[p] {
-		if b.aged(now, r) {
-			old = append(old, r)
-		}
-	}
-	return b.removeAll(old, nil)
-}
-
 func (b *Book) add(r *Record) {
-	b.places[r.place()] = append(b.places[r.place()], r)
+	if p := r.place(); !p.IsZero() {
+		b.places[p] = append(b.places[p], r)
+	}
 	b.keys[r.Key] = append(b.keys[r.Key], r)
+	b.index(r)
 	b.size++
 }
 
-func (b *Book) removeAll(rs []*Record, out []Change) []Change {
+// removeAll takes records out and tells why; Evicted ones go in silence, since nothing rested on them.
+func (b *Book) removeAll(rs []*Record, out []Change, why Why) []Change {
 	slices.SortFunc(rs, compare)
 	for _, r := range rs {
+		from := b.level(r)
 		b.remove(r)
+		if why != evicted {
+			b.lower(r, from, why)
+		}
 		out = append(out, Delete{*r})
 	}
 	return out
 }
 
+const evicted Why = ""
+
 func (b *Book) remove(r *Record) {
-	cut(b.places, r.place(), r)
+	if p := r.place(); !p.IsZero() {
+		cut(b.places, p, r)
+	}
 	cut(b.keys, r.Key, r)
+	b.unindex(r)
+	if len(b.keys[r.Key]) == 0 {
+		delete(b.alive, r.Key)
+	}
 	b.size--
 }
 

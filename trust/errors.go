@@ -18,11 +18,16 @@ type KeyChangedError struct {
 	// Inbound: Want only ever came to us. The new key may have the address when the old one is not alive; ask again
 	// with Query.OldGone then.
 	Inbound bool
+	Name    string // what the application asked for, when the key is recorded for that
 }
 
 func (e *KeyChangedError) Error() string {
-	return fmt.Sprintf("trust: key of %v changed: recorded since %s is %v, offered is %v",
-		e.Addr, e.Since.UTC().Format(time.DateOnly), e.Want, e.Got)
+	who := e.Name
+	if who == "" {
+		who = e.Addr.String()
+	}
+	return fmt.Sprintf("trust: key of %s changed: recorded since %s is %v, offered is %v",
+		who, e.Since.UTC().Format(time.DateOnly), e.Want, e.Got)
 }
 
 // UnknownKeyError says that the mode lets no unknown key in.
@@ -48,6 +53,18 @@ func (e *DowngradeError) Error() string {
 		e.Addr, e.Since.UTC().Format(time.DateOnly), e.Want)
 }
 
+// RevokedKeyError says that a peer came with a key that was revoked. It wins over everything that speaks for the key
+// (BTNS-TRUST-44).
+type RevokedKeyError struct {
+	Addr  netip.Addr
+	Key   identity.Fingerprint
+	Since time.Time // when it was revoked
+}
+
+func (e *RevokedKeyError) Error() string {
+	return fmt.Sprintf("trust: the key %v of %v was revoked on %s", e.Key, e.Addr, e.Since.UTC().Format(time.DateOnly))
+}
+
 var (
 	// ErrFull says that the book has no room that a new key may take (BTNS-TRUST-17).
 	ErrFull = errors.New("trust: no room for another record")
@@ -55,6 +72,10 @@ var (
 	ErrNothingRefused = errors.New("trust: no key was refused there")
 	// ErrNoRecord says that nothing is recorded there.
 	ErrNoRecord = errors.New("trust: nothing is recorded there")
+	// ErrSeveral says that more than one key is recorded there, so that one has to be named.
+	ErrSeveral = errors.New("trust: several keys are recorded there")
+	// ErrRevoked says that a key was revoked, so that nothing can be said for it.
+	ErrRevoked = errors.New("trust: the key is revoked")
 )
 
 // Mode says what becomes of keys that are not recorded, and of changed ones (BTNS-TRUST-10).

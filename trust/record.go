@@ -4,18 +4,20 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/btns-ipsec/btns/identity"
 )
 
-// Record is a key seen at an address (BTNS-TRUST-11, BTNS-TRUST-12).
+// Record is a key seen at a place (BTNS-TRUST-11, BTNS-TRUST-12). One without a place is about the key wherever it comes
+// from: a peer behind a NAT or in a recycled range, a key that an operator verified or revoked, the successors it named.
 type Record struct {
-	// Addr is where the key was seen; invalid for a peer that came from behind a NAT, which is known by its key only.
+	// Addr is where the key was seen; invalid for a name, and for the record of the key itself.
 	Addr netip.Addr
 	// Network tells apart the networks that use the same private address; empty for global addresses.
-	Network   string
+	Network string
+	// Name is what the application asked for, as ParseName returns it; never with an address.
+	Name      string
 	Key       identity.Fingerprint
 	Public    identity.PublicKey // zero while only the fingerprint is known
 	Assurance identity.Assurance // the highest that was reached
@@ -30,51 +32,71 @@ type Record struct {
 	Sticky bool
 	// Suspended: the peer stopped in good order, so that its silence is no attack; ends with its next session.
 	Suspended bool
+
+	// The rest is set in the record of the key itself only.
+
+	// Revoked is when the key was withdrawn; zero: it was not.
+	Revoked time.Time
+	// Next are the keys that this one named as its successors, in a session that it authenticated.
+	Next []Successor
+	// Heir is the successor that came into use first, and Retire when this key ends at the latest.
+	Heir   identity.Fingerprint
+	Retire time.Time
 }
 
-// Evidence is one reason to believe that a key belongs where it was seen.
-type Evidence struct {
-	Kind EvidenceKind
-	At   time.Time
+// Successor is a key that another one named (BTNS-TRUST-40).
+type Successor struct {
+	Key  identity.PublicKey
+	From time.Time // when it may be used
+	Told time.Time // when it was named
 }
 
-// EvidenceKind is the kind of an [Evidence].
-type EvidenceKind string
-
-const (
-	Seen     EvidenceKind = "seen"     // it came first: a leap of faith
-	Again    EvidenceKind = "again"    // it came again
-	Accepted EvidenceKind = "accepted" // an operator let it replace another, or let it in
-	Compared EvidenceKind = "compared" // an operator compared its name out of band
-)
-
-// Place is where a key is looked for.
-type Place struct {
-	Addr    netip.Addr
-	Network string
-}
-
-func (r *Record) place() Place { return Place{r.Addr, r.Network} }
+func (r *Record) place() Place { return Place{r.Addr, r.Network, r.Name} }
 
 // ID is the name of the record in a store: no two records have the same.
 func (r Record) ID() string {
-	addr := "-"
-	if r.Addr.IsValid() {
-		addr = r.Addr.String()
+	where := "-"
+	switch {
+	case r.Name != "":
+		where = "name=" + r.Name
+	case r.Addr.IsValid():
+		where = r.Addr.String()
 	}
-	return fmt.Sprintf("%s|%s|%s", addr, r.Network, r.Key)
+	return fmt.Sprintf("%s|%s|%s", where, r.Network, r.Key)
 }
 
-// Verified reports whether an operator vouches for the key.
+// Verified reports whether an operator vouches for the key at this place.
 func (r Record) Verified() bool { return r.Assurance >= identity.Verified }
 
+// Algorithm names the kind of key; empty while only the fingerprint is known.
+func (r Record) Algorithm() string { return r.Public.Algorithm() }
+
+// byOperator reports whether a person let the key in here, or vouches for it.
+func (r *Record) byOperator() bool {
+	return r.Verified() || r.has(Accepted) || r.has(Imported)
+}
+
+func (r *Record) has(k EvidenceKind) bool {
+	return slices.ContainsFunc(r.Evidence, func(e Evidence) bool { return e.Kind == k })
+}
+
+// note adds evidence, to a copy: what was handed out as a Change stays as it is.
 func (r *Record) note(k EvidenceKind, now time.Time) {
-	for _, e := range r.Evidence {
-		if e.Kind == k {
-			return
-		}
+	if !r.has(k) {
+		r.Evidence = append(slices.Clone(r.Evidence), Evidence{k, now})
 	}
-	r.Evidence = append(r.Evidence[:len(r.Evidence):len(r.Evidence)], Evidence{k, now})
+}
+
+// inherit takes over what is known of o, which is the same peer.
+func (r *Record) inherit(o *Record) {
+	for _, e := range o.Evidence {
+		r.note(e.Kind, e.At)
+	}
+	slices.SortStableFunc(r.Evidence, func(x, y Evidence) int { return x.At.Compare(y.At) })
+	r.Assurance = max(r.Assurance, o.Assurance)
+	r.Sticky = r.Sticky || o.Sticky
+	r.Inbound = r.Inbound && o.Inbound
+	r.Sessions = max(r.Sessions, o.Sessions)
 }
 
 // Change is what has to be done to the store.
@@ -90,31 +112,8 @@ type (
 func (Put) change()    {}
 func (Delete) change() {}
 
-var scoped = []netip.Prefix{
-	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
-}
-
-// Scoped reports whether an address means different hosts in different networks: private, shared and link-local ones.
-func Scoped(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	return slices.ContainsFunc(scoped, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// At is the place of an address, seen from a network.
-func At(a netip.Addr, network string) Place {
-	if !a.IsValid() || !Scoped(a) {
-		network = ""
-	}
-	return Place{a.Unmap().WithZone(""), network}
-}
-
 func compare(a, b *Record) int {
-	if c := a.Addr.Compare(b.Addr); c != 0 {
-		return c
-	}
-	if c := strings.Compare(a.Network, b.Network); c != 0 {
+	if c := a.place().compare(b.place()); c != 0 {
 		return c
 	}
 	return slices.Compare(a.Key[:], b.Key[:])

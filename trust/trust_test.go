@@ -267,8 +267,11 @@ func TestAge(t *testing.T) {
 	if v := b.Judge(later, Query{Addr: host, Key: k2}); v.Refuse != nil || v.Assurance != identity.FirstUse {
 		t.Fatal(v)
 	}
-	if v := b.Judge(later, Query{Addr: host, Key: k1}); v.Assurance != identity.FirstUse {
+	if v := b.Judge(later, Query{Addr: host, Key: key(t, 3)}); v.Assurance != identity.FirstUse {
 		t.Fatal(v)
+	}
+	if v := b.Judge(later, Query{Addr: host, Key: k1}); v.Assurance != identity.Verified {
+		t.Fatal("what was compared is the key, wherever it is (BTNS-TRUST-06)", v)
 	}
 	if ch := b.Alive(t0.Add(29*24*time.Hour), Query{Addr: host, Key: k1}); len(ch) != 1 || !b.Sticky(later, host, "") {
 		t.Fatal("seen two days ago")
