@@ -145,13 +145,13 @@ func (b *Book) valid(now time.Time, p Place) []*Record {
 	return rs
 }
 
-// aged reports whether a record is too old to count: addresses are assigned anew; names are not, and what an operator or
-// a rotation said stays (BTNS-TRUST-14).
+// aged reports whether a record is too old to count: addresses are assigned anew; names are not, and what an operator
+// said stays (BTNS-TRUST-14). The successors that a key named stay as long as the key is known anywhere.
 func (b *Book) aged(now time.Time, r *Record) bool {
-	if r.Verified() || r.Name != "" || !r.Revoked.IsZero() || len(r.Next) > 0 {
+	if r.Verified() || r.Name != "" || !r.Revoked.IsZero() || now.Sub(r.LastSeen) <= b.cfg.Life {
 		return false
 	}
-	return now.Sub(r.LastSeen) > b.cfg.Life
+	return len(r.Next) == 0 || !slices.ContainsFunc(b.keys[r.Key], func(o *Record) bool { return o != r && !b.aged(now, o) })
 }
 
 // Expire removes the records that have aged out, and with them their stickiness, and ends the keys whose successors have
