@@ -89,10 +89,13 @@ func (r *Record) note(k EvidenceKind, now time.Time) {
 
 // inherit takes over what is known of o, which is the same peer.
 func (r *Record) inherit(o *Record) {
+	had := len(r.Evidence)
 	for _, e := range o.Evidence {
 		r.note(e.Kind, e.At)
 	}
-	slices.SortStableFunc(r.Evidence, func(x, y Evidence) int { return x.At.Compare(y.At) })
+	if len(r.Evidence) > had { // a copy, made by note
+		slices.SortStableFunc(r.Evidence, func(x, y Evidence) int { return x.At.Compare(y.At) })
+	}
 	r.Assurance = max(r.Assurance, o.Assurance)
 	r.Sticky = r.Sticky || o.Sticky
 	r.Inbound = r.Inbound && o.Inbound

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	version     = "1"
+	version     = "2"
 	lockTimeout = time.Second
 	private     = 0o600
 	creating    = ".creating-" // temporary files: a store appears under its name only when it is complete
@@ -82,9 +82,14 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	leftovers, _ := filepath.Glob(path + creating + "*")
-	for _, name := range leftovers { // of a crash while the store was made; we hold the lock on the real one
-		_ = os.Remove(name)
+	for _, kind := range []string{creating, copying} { // of a crash; we hold the lock on the real one
+		leftovers, _ := filepath.Glob(path + kind + "*")
+		for _, name := range leftovers {
+			_ = os.Remove(name)
+		}
+	}
+	if err := migrate(db, path); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return &Store{db, path}, nil
 }
@@ -180,7 +185,7 @@ func inspect(path string) (err error) {
 		if meta == nil {
 			return &CorruptError{path, errors.New("it is not a store of btns")}
 		}
-		if v := string(meta.Get(keyVersion)); v != version {
+		if v := string(meta.Get(keyVersion)); v != version && !older[v] {
 			return &VersionError{path, v}
 		}
 		if tx.Bucket(bucketKeys) == nil || tx.Bucket(bucketPins) == nil {

@@ -168,12 +168,12 @@ func TestRefusedFiles(t *testing.T) {
 	if _, _, err := s.Key("k"); !errors.As(err, &corrupt) {
 		t.Fatalf("a key that cannot be read: %v", err)
 	}
-	update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyVersion, []byte("2")) })
+	update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyVersion, []byte("3")) })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var newer *VersionError
-	if _, err := Open(path); !errors.As(err, &newer) || newer.Version != "2" {
+	if _, err := Open(path); !errors.As(err, &newer) || newer.Version != "3" {
 		t.Fatalf("a newer format: %v", err)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
