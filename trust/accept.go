@@ -95,6 +95,7 @@ func (b *Book) ofKey(now time.Time, key identity.Fingerprint) (*Record, []Change
 	if r := b.find(Place{}, key); r != nil {
 		return r, nil, nil
 	}
+	seen := len(b.keys[key]) > 0
 	out, err := b.makeRoom(nil)
 	if err != nil {
 		return nil, out, err
@@ -107,6 +108,9 @@ func (b *Book) ofKey(now time.Time, key identity.Fingerprint) (*Record, []Change
 		if o.FirstSeen.Before(r.FirstSeen) {
 			r.FirstSeen = o.FirstSeen
 		}
+	}
+	if seen {
+		r.note(Seen, r.FirstSeen)
 	}
 	b.add(r)
 	return r, out, nil

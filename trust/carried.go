@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -37,11 +38,9 @@ func (b *Book) Carried(now time.Time, q Query) ([]Change, error) {
 
 // refusesKey leaves out that a mode wants no unknown keys: it is about who may come, and this session is here.
 func refusesKey(err error) bool {
-	switch err.(type) {
-	case *KeyChangedError, *RevokedKeyError:
-		return true
-	}
-	return false
+	var changed *KeyChangedError
+	var revoked *RevokedKeyError
+	return errors.As(err, &changed) || errors.As(err, &revoked)
 }
 
 // record writes a session down at one place.
@@ -49,7 +48,9 @@ func (b *Book) record(now time.Time, q *Query, p Place, out []Change) ([]Change,
 	key := q.Key.Fingerprint()
 	out = b.forgetAged(now, p, key, out)
 	s := b.stand(now, q, p)
+	sticky := false
 	if s.mine == nil && s.forebear == nil && len(s.known) > 0 {
+		sticky = slices.ContainsFunc(s.known, func(r *Record) bool { return r.Sticky })
 		out = b.supersede(q, s, key, out)
 	}
 	r, fresh := s.mine, s.mine == nil
@@ -60,7 +61,7 @@ func (b *Book) record(now time.Time, q *Query, p Place, out []Change) ([]Change,
 		}
 		r = &Record{
 			Addr: p.Addr, Network: p.Network, Name: p.Name, Key: key, Public: q.Key, Assurance: identity.FirstUse,
-			FirstSeen: now, Inbound: true,
+			FirstSeen: now, Inbound: true, Sticky: sticky, // remembered means required, whichever key it is
 		}
 		r.note(Seen, now)
 		if s.forebear != nil {

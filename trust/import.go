@@ -63,7 +63,7 @@ func (b *Book) resolve(now time.Time, entries []Entry) (plain []Entry, skipped [
 		if e.Bare {
 			r.Assurance = identity.Verified
 			r.note(Listed, now)
-		} else if len(r.Evidence) == 0 && len(r.Next) == 0 && r.Revoked.IsZero() {
+		} else if len(r.Evidence) == 0 {
 			r.note(Imported, now)
 		}
 		if r.Assurance >= identity.Verified && Level(r.Evidence) < identity.Verified {

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -89,13 +90,13 @@ func (b *Book) judgeName(now time.Time, q *Query) (v Verdict, decided bool) {
 	}
 	if e, ok := b.evidence(now, s); ok {
 		v = verdict(e)
-		v.Warn, _ = b.judgeAddr(now, q, q.Key.Fingerprint()).Refuse.(*KeyChangedError)
+		errors.As(b.judgeAddr(now, q, q.Key.Fingerprint()).Refuse, &v.Warn)
 		return v, true
 	}
 	if err := b.changed(q, s); err != nil {
 		return Verdict{Refuse: err}, true
 	}
-	return b.stranger(now, q), true
+	return Verdict{}, false // it would take the place of what is recorded; the address has its say, too
 }
 
 func (b *Book) judgeAddr(now time.Time, q *Query, key identity.Fingerprint) Verdict {

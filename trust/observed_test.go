@@ -232,7 +232,7 @@ func TestClones(t *testing.T) {
 	a1, a2, six := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8::2")
 	at := func(a netip.Addr, i byte) Query { return Query{Addr: a, Key: k, Instance: Instance{i}} }
 	type step struct {
-		after time.Duration
+		after int // seconds
 		q     Query
 	}
 	for name, c := range map[string]struct {
@@ -253,7 +253,7 @@ func TestClones(t *testing.T) {
 			b := New(Config{}, nil)
 			for _, s := range c.steps {
 				q := s.q
-				if _, err := b.Carried(t0.Add(s.after*time.Second), q); err != nil {
+				if _, err := b.Carried(t0.Add(time.Duration(s.after)*time.Second), q); err != nil {
 					t.Fatal(err)
 				}
 			}

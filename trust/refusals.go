@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -76,8 +77,8 @@ func (f *refusals) add(now time.Time, p Place, key identity.PublicKey, why error
 	}
 	r.Last = now
 	r.Count++
-	unknown, _ := why.(*UnknownKeyError)
-	r.Waiting = unknown != nil && unknown.Mode == Ask
+	var unknown *UnknownKeyError
+	r.Waiting = errors.As(why, &unknown) && unknown.Mode == Ask
 	if quiet = r.Count > 1 && now.Sub(r.told) < tellAgain; !quiet {
 		r.told = now
 	}

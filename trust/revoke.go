@@ -114,7 +114,7 @@ func (b *Book) revoke(now time.Time, key identity.Fingerprint, public identity.P
 	}
 	from := b.level(r)
 	for _, o := range b.keys[key] { // a key that was more than a stranger is kept in mind
-		r.Assurance = max(r.Assurance, o.Assurance)
+		r.Assurance = max(r.Assurance, min(o.Assurance, identity.Continuity))
 	}
 	if r.Public.IsZero() {
 		r.Public = public

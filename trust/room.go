@@ -30,8 +30,8 @@ func (b *Book) makeRoom(out []Change) ([]Change, error) {
 	return b.removeAll(weak[:min(len(weak), b.size-b.cfg.Max+1+b.cfg.Max/16)], out, evicted), nil
 }
 
-// weak reports whether a record may go by itself. What an operator withdrew stays; what a key said about its own end
+// weak reports whether a record may go by itself. What an operator let in or withdrew stays; what a key said about its own end
 // stays if the key was more than a stranger, for else a flood of strangers that revoke themselves would fill the book.
 func (r *Record) weak() bool {
-	return !r.Sticky && r.Assurance <= identity.FirstUse && len(r.Next) == 0 && !r.has(Withdrawn) && !r.has(Imported)
+	return !r.Sticky && r.Assurance <= identity.FirstUse && len(r.Next) == 0 && !r.has(Withdrawn) && !r.byOperator()
 }

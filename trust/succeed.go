@@ -34,12 +34,15 @@ func (b *Book) Succeed(now time.Time, q Query, binding identity.Binding, list []
 	if err := b.maySucceed(now, q, key, binding, list); err != nil {
 		return nil, err
 	}
+	next := b.successors(now, key, list)
+	if len(next) == 0 && b.find(Place{}, key) == nil {
+		return b.retireOmitted(now, key, list, nil), nil
+	}
 	r, out, err := b.ofKey(now, key)
 	if err != nil {
 		return out, err
 	}
 	r.Public, r.LastSeen = q.Key, now
-	next := b.successors(now, r, list)
 	if !slices.EqualFunc(r.Next, next, func(x, y Successor) bool { return x.Key == y.Key && x.From.Equal(y.From) }) {
 		b.unindex(r)
 		r.Next = next
@@ -78,13 +81,13 @@ func (b *Book) maySucceed(now time.Time, q Query, key identity.Fingerprint, bind
 	return nil
 }
 
-// successors are the keys of a list that may take over from r: not itself, not one that was revoked, and none that it
+// successors are the keys of a list that may take over from key: not itself, not one that was revoked, and none that it
 // took over from, which would turn a rotation back.
-func (b *Book) successors(now time.Time, r *Record, list []Announced) []Successor {
+func (b *Book) successors(now time.Time, key identity.Fingerprint, list []Announced) []Successor {
 	var out []Successor
 	for _, a := range list {
 		f := a.Key.Fingerprint()
-		if f == r.Key || b.revoked(f) != nil || b.descends(r.Key, f, 0) {
+		if f == key || b.revoked(f) != nil || b.descends(key, f, 0) {
 			continue
 		}
 		out = append(out, Successor{a.Key, a.From, now})

@@ -157,6 +157,20 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// A key that takes the place of another by a rule, or in mode off, takes over that its address must be protected.
+func TestReplacedStaysSticky(t *testing.T) {
+	for name, q := range map[string]Query{
+		"rule": {Addr: host, Key: key(t, 2), Inbound: true, Named: true}, "mode off": {Addr: host, Key: key(t, 2), Inbound: true},
+	} {
+		b := New(Config{Mode: Off}, nil)
+		carry(t, b, Query{Addr: host, Key: key(t, 1)})
+		carry(t, b, q)
+		if !b.Sticky(t0, host, "") {
+			t.Errorf("%s: in clear", name)
+		}
+	}
+}
+
 // BTNS-TRUST-10: in mode ask a key waits for the operator's word; without one it is as in strict.
 func TestAskWaits(t *testing.T) {
 	k1, k2 := key(t, 1), key(t, 2)

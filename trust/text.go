@@ -65,7 +65,7 @@ func (l *line) split() *TextError {
 	if len(l.text) > maxLine {
 		return l.fail(maxLine, "at most %d octets in a line", maxLine)
 	}
-	start, quoted := -1, -1
+	start, quoted, escaped := -1, -1, false
 	for i, r := range l.text {
 		switch {
 		case r == utf8.RuneError:
@@ -73,9 +73,10 @@ func (l *line) split() *TextError {
 		case r < ' ' && r != '\t' || r == 0x7f:
 			return l.fail(i, "no control characters")
 		case quoted >= 0:
-			if r == '"' && l.text[i-1] != '\\' {
+			if r == '"' && !escaped {
 				quoted = -1
 			}
+			escaped = r == '\\' && !escaped
 		case r == ' ' || r == '\t':
 			if start >= 0 {
 				l.words = append(l.words, word{l.text[start:i], start})

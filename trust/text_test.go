@@ -125,8 +125,10 @@ func full(t testing.TB) *Book {
 	b := New(Config{}, nil)
 	s1, s2 := signerOf(t, 1), signerOf(t, 2)
 	for _, q := range []Query{
-		{Addr: host, Key: s1.Public, Name: "host.example:22"}, {Addr: home, Network: `a "network" \ here`, Key: s1.Public},
-		{Addr: netip.MustParseAddr("198.51.100.50"), Key: key(t, 3), Inbound: true, NAT: true}, {Addr: netip.MustParseAddr("2001:db8::9"), Key: key(t, 4), Inbound: true},
+		{Addr: host, Key: s1.Public, Name: "host.example:22"},
+		{Addr: home, Network: `a "network" \`, Key: s1.Public},
+		{Addr: netip.MustParseAddr("198.51.100.50"), Key: key(t, 3), Inbound: true, NAT: true},
+		{Addr: netip.MustParseAddr("2001:db8::9"), Key: key(t, 4), Inbound: true},
 		{Addr: netip.MustParseAddr("fe80::2%eth0"), Network: "n", Key: key(t, 6)},
 	} {
 		for i := range 2 {
@@ -135,7 +137,7 @@ func full(t testing.TB) *Book {
 	}
 	handOver(t, b, s1, s2, identity.Continuity)
 	must(t)(b.Carried(t0, Query{Addr: host, Key: s2.Public}))
-	must(t)(b.Verify(t0, home, `a "network" \ here`, s1.Public.Fingerprint()))
+	must(t)(b.Verify(t0, home, `a "network" \`, s1.Public.Fingerprint()))
 	must(t)(b.Accept(t0, netip.MustParseAddr("198.51.100.7"), "", key(t, 5).Fingerprint()))
 	must(t)(b.VerifyKey(t0, key(t, 7).Fingerprint(), identity.PublicKey{}))
 	must(t)(b.Revoke(t0, key(t, 6).Fingerprint()))

@@ -26,8 +26,11 @@ func (b *Book) VerifyName(now time.Time, name string, key identity.Fingerprint) 
 // VerifyKey raises a key to verified wherever it is. A key that was never seen may be verified, too: it is let in when it
 // comes.
 func (b *Book) VerifyKey(now time.Time, key identity.Fingerprint, public identity.PublicKey) ([]Change, error) {
-	if key.IsZero() {
+	switch {
+	case key.IsZero():
 		return nil, ErrNoRecord
+	case b.revoked(key) != nil:
+		return nil, ErrRevoked
 	}
 	r, out, err := b.ofKey(now, key)
 	if err != nil {
@@ -36,9 +39,7 @@ func (b *Book) VerifyKey(now time.Time, key identity.Fingerprint, public identit
 	if public.Fingerprint() == key {
 		r.Public = public
 	}
-	if out, err = b.vouch(now, r, Compared, out); err != nil {
-		return out, err
-	}
+	b.vouch(now, r, Compared)
 	return append(out, Put{*r}), nil
 }
 
@@ -80,10 +81,7 @@ func (b *Book) verify(now time.Time, p Place, key identity.Fingerprint, kind Evi
 		}
 	}
 	b.refusals.settle(p, key)
-	out, err := b.vouch(now, r, kind, out)
-	if err != nil {
-		return out, err
-	}
+	b.vouch(now, r, kind)
 	return append(out, Put{*r}), nil
 }
 
@@ -101,15 +99,11 @@ func (b *Book) offered(now time.Time, p Place, key identity.Fingerprint) *Record
 }
 
 // vouch raises a record to verified.
-func (b *Book) vouch(now time.Time, r *Record, kind EvidenceKind, out []Change) ([]Change, error) {
-	if b.revoked(r.Key) != nil {
-		return out, ErrRevoked
-	}
+func (b *Book) vouch(now time.Time, r *Record, kind EvidenceKind) {
 	fresh := !b.vouched(r.Key)
 	r.Assurance = identity.Verified
 	r.note(kind, now)
 	if fresh {
 		b.tell(Raised{Place{}, r.Key, identity.Verified})
 	}
-	return out, nil
 }
