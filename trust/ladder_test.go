@@ -31,7 +31,7 @@ func must(t testing.TB) func([]Change, error) []Change {
 	}
 }
 
-func TestLadder(t *testing.T) {
+func TestLevelAndEvidence(t *testing.T) {
 	k1, k2 := key(t, 1), key(t, 2)
 	t.Run("BTNS-TRUST-01 the level is the highest that the evidence reaches, and the evidence is shown", func(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
@@ -82,6 +82,10 @@ func TestLadder(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestLevelRisesAndFalls(t *testing.T) {
+	k1 := key(t, 1)
 	t.Run("BTNS-TRUST-04 a level rises and falls with an event, and then assessment says what is left", func(t *testing.T) {
 		b := New(Config{}, nil)
 		q := Query{Addr: host, Key: k1}
@@ -125,6 +129,10 @@ func TestLadder(t *testing.T) {
 			t.Fatal("taken twice")
 		}
 	})
+}
+
+func TestWhatLevelsRestOn(t *testing.T) {
+	k1, k2 := key(t, 1), key(t, 2)
 	t.Run("BTNS-TRUST-06 what was compared is recorded on the key, what a rule says is not recorded", func(t *testing.T) {
 		b := New(Config{}, nil)
 		carry(t, b, Query{Addr: host, Key: k1})

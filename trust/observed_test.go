@@ -13,7 +13,7 @@ import (
 
 // The key is the identity; names and addresses are observations about it.
 
-func TestNames(t *testing.T) {
+func TestSelectors(t *testing.T) {
 	k1, k2 := key(t, 1), key(t, 2)
 	const name = "host.example:22"
 	q := Query{Addr: host, Name: name, Key: k1}
@@ -50,6 +50,12 @@ func TestNames(t *testing.T) {
 			t.Fatalf("%+v", rs)
 		}
 	})
+}
+
+func TestNamesBeforeAddresses(t *testing.T) {
+	k1, k2 := key(t, 1), key(t, 2)
+	const name = "host.example:22"
+	q := Query{Addr: host, Name: name, Key: k1}
 	t.Run("BTNS-TRUST-13 the name comes first, and the address only warns", func(t *testing.T) {
 		b := New(Config{}, nil)
 		carry(t, b, q)

@@ -9,24 +9,30 @@ import (
 	"github.com/btns-ipsec/btns/identity"
 )
 
-func TestRevocation(t *testing.T) {
-	s1, s2 := signerOf(t, 1), signerOf(t, 2)
-	k1 := s1.Public.Fingerprint()
-	q := Query{Addr: host, Key: s1.Public}
-	turnedAway := func(t *testing.T, b *Book, q Query) {
-		t.Helper()
-		var e *RevokedKeyError
-		if v := b.Judge(t0, q); !errors.As(v.Refuse, &e) || e.Key != k1 || !e.Since.Equal(t0) {
-			t.Fatalf("%+v", v)
-		}
-		if _, err := b.Carried(t0, q); !errors.As(err, &e) {
-			t.Fatal(err)
-		}
+func turnedAway(t testing.TB, b *Book, q Query) {
+	t.Helper()
+	var e *RevokedKeyError
+	if v := b.Judge(t0, q); !errors.As(v.Refuse, &e) || e.Key != q.Key.Fingerprint() || !e.Since.Equal(t0) {
+		t.Fatalf("%+v", v)
 	}
-	statement, err := SignRevocation(nil, s1)
+	if _, err := b.Carried(t0, q); !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+}
+
+func revocationOf(t testing.TB, s identity.Signer) []byte {
+	t.Helper()
+	data, err := SignRevocation(nil, s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return data
+}
+
+func TestRevokedIsRefused(t *testing.T) {
+	s1 := signerOf(t, 1)
+	k1 := s1.Public.Fingerprint()
+	q := Query{Addr: host, Key: s1.Public}
 	t.Run("BTNS-TRUST-44 T20 a revoked key is refused at every level, in every mode, under every rule", func(t *testing.T) {
 		for _, level := range []identity.Assurance{identity.FirstUse, identity.Continuity, identity.Address, identity.DNS, identity.Verified} {
 			for m := AcceptNew; m <= Off; m++ {
@@ -59,6 +65,13 @@ func TestRevocation(t *testing.T) {
 		again.Expire(t0.Add(100 * defaultLife))
 		turnedAway(t, again, q)
 	})
+}
+
+func TestRevokedStays(t *testing.T) {
+	s1, s2 := signerOf(t, 1), signerOf(t, 2)
+	k1 := s1.Public.Fingerprint()
+	q := Query{Addr: host, Key: s1.Public}
+	statement := revocationOf(t, s1)
 	t.Run("BTNS-TRUST-44 its address stays closed to others: a thief may have revoked it", func(t *testing.T) {
 		b := New(Config{}, nil)
 		carry(t, b, q)
@@ -94,6 +107,11 @@ func TestRevocation(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestRevokedByItself(t *testing.T) {
+	s1, s2 := signerOf(t, 1), signerOf(t, 2)
+	statement := revocationOf(t, s1)
 	t.Run("BTNS-TRUST-44 nobody revokes another's key", func(t *testing.T) {
 		for i := range statement {
 			bad := append([]byte(nil), statement...)

@@ -48,18 +48,24 @@ func handOver(t testing.TB, b *Book, old, next identity.Signer, level identity.A
 	return ch
 }
 
-func TestRotation(t *testing.T) {
+// later is a session of a key that was known before it.
+func later(s identity.Signer) Query {
+	return Query{Addr: host, Key: s.Public, Level: identity.Continuity}
+}
+
+// inUse is a book in which the first key is known.
+func inUse(t testing.TB) *Book {
+	t.Helper()
+	b := New(Config{}, nil)
+	carry(t, b, later(signerOf(t, 1)))
+	carry(t, b, later(signerOf(t, 1)))
+	b.Events()
+	return b
+}
+
+func TestAnnouncement(t *testing.T) {
 	s1, s2, s3 := signerOf(t, 1), signerOf(t, 2), signerOf(t, 3)
-	q1, q2, q3 := Query{Addr: host, Key: s1.Public}, Query{Addr: host, Key: s2.Public}, Query{Addr: host, Key: s3.Public}
-	q1.Level, q2.Level, q3.Level = identity.Continuity, identity.Continuity, identity.Continuity
-	known := func(t *testing.T) *Book {
-		t.Helper()
-		b := New(Config{}, nil)
-		carry(t, b, q1)
-		carry(t, b, q1)
-		b.Events()
-		return b
-	}
+	q1, q2 := later(s1), later(s2)
 	t.Run("BTNS-TRUST-40 a list is bound to its IKE SA, to the old key and to the holder of the new one", func(t *testing.T) {
 		a := list(t, binding, s1, t0, s2)[0]
 		if !a.Proven(binding, s1.Public) || a.Key != s2.Public || !a.From.Equal(t0) {
@@ -98,7 +104,7 @@ func TestRotation(t *testing.T) {
 	})
 	t.Run("BTNS-TRUST-41 T06 the level is kept, without an alarm", func(t *testing.T) {
 		for _, verified := range []bool{false, true} {
-			b, want := known(t), identity.Continuity
+			b, want := inUse(t), identity.Continuity
 			if verified {
 				want = identity.Verified
 				must(t)(b.Verify(t0, host, "", s1.Public.Fingerprint()))
@@ -116,6 +122,11 @@ func TestRotation(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestSuccessorsAccepted(t *testing.T) {
+	s1, s2, s3 := signerOf(t, 1), signerOf(t, 2), signerOf(t, 3)
+	q1, q2, q3 := later(s1), later(s2), later(s3)
 	t.Run("BTNS-TRUST-41 T07 not from a key that the session itself taught us", func(t *testing.T) {
 		b := New(Config{}, nil)
 		carry(t, b, q1)
@@ -127,7 +138,7 @@ func TestRotation(t *testing.T) {
 		refused(t, b, q2)
 	})
 	t.Run("BTNS-TRUST-41 T08 not without proof, nor with one of another session", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		for name, l := range map[string][]Announced{
 			"no proof":        {{s2.Public, t0, []byte{1}}},
 			"another session": list(t, identity.Binding{9}, s1, t0, s2),
@@ -160,15 +171,20 @@ func TestRotation(t *testing.T) {
 			t.Error(err)
 		}
 		four := list(t, binding, s1, t0, five[0].Signer, five[1].Signer, five[2].Signer, five[3].Signer)
-		b := known(t)
+		b := inUse(t)
 		if _, err := b.Succeed(t0, q1, binding, append(four, four...)); !errors.Is(err, ErrAnnouncement) {
 			t.Error(err)
 		}
 		must(t)(b.Succeed(t0, q1, binding, four))
 		judge(t, b, Query{Addr: host, Key: five[3].Signer.Public}, identity.Continuity)
 	})
+}
+
+func TestOldKeysEnd(t *testing.T) {
+	s1, s2, s3 := signerOf(t, 1), signerOf(t, 2), signerOf(t, 3)
+	q1, q2, q3 := later(s1), later(s2), later(s3)
 	t.Run("BTNS-TRUST-42 not before its time, and the old key goes on until its end", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		from := t0.Add(30 * 24 * time.Hour)
 		must(t)(b.Succeed(t0, q1, binding, list(t, binding, s1, from, s2)))
 		refused(t, b, q2)
@@ -189,7 +205,7 @@ func TestRotation(t *testing.T) {
 		}
 	})
 	t.Run("BTNS-TRUST-43 a list under the new key that leaves out the old one ends it", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		must(t)(b.Carried(t0, Query{Addr: home, Key: s1.Public}))
 		handOver(t, b, s1, s2, identity.Continuity)
 		carry(t, b, q2)
@@ -204,14 +220,14 @@ func TestRotation(t *testing.T) {
 		judge(t, b, Query{Addr: home, Key: s2.Public}, identity.Continuity) // wherever the old one was
 	})
 	t.Run("BTNS-TRUST-43 an unused successor is taken back by the next list", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		handOver(t, b, s1, s2, identity.Continuity)
 		handOver(t, b, s1, s3, identity.Continuity)
 		refused(t, b, q2)
 		judge(t, b, q3, identity.Continuity)
 	})
 	t.Run("a rotation is not turned back: who finds the old key names nobody", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		handOver(t, b, s1, s2, identity.Continuity)
 		carry(t, b, q2)
 		if _, err := b.Succeed(t0, q1, binding, list(t, binding, s1, t0, s3)); !errors.Is(err, ErrSucceeded) {
@@ -224,8 +240,13 @@ func TestRotation(t *testing.T) {
 			t.Fatal("the old key is back")
 		}
 	})
+}
+
+func TestRotationHolds(t *testing.T) {
+	s1, s2, s3 := signerOf(t, 1), signerOf(t, 2), signerOf(t, 3)
+	q1, q2, q3 := later(s1), later(s2), later(s3)
 	t.Run("BTNS-TRUST-44 a revoked key names nobody and nobody names it", func(t *testing.T) {
-		b := known(t)
+		b := inUse(t)
 		handOver(t, b, s1, s2, identity.Continuity)
 		carry(t, b, q2)
 		must(t)(b.Revoke(t0, s2.Public.Fingerprint()))
@@ -242,7 +263,7 @@ func TestRotation(t *testing.T) {
 		judge(t, b, q3, identity.Continuity)
 	})
 	t.Run("the store follows, and a book made of it goes on", func(t *testing.T) {
-		b, s := known(t), store{}
+		b, s := inUse(t), store{}
 		for _, r := range b.List() {
 			s[r.ID()] = r
 		}

@@ -79,7 +79,7 @@ func TestDecisionTable(t *testing.T) {
 				if err == nil {
 					got = fmt.Sprintf("P%d", v.Assurance)
 					told := b.Events()
-					if row.vouchedBy != "user comparison" && len(events2[Replaced](told))+len(events2[Succeeded](told)) == 0 {
+					if row.vouchedBy != "user comparison" && len(of[Replaced](told))+len(of[Succeeded](told)) == 0 {
 						t.Errorf("replaced without a notice: %+v", told)
 					}
 				} else if after := b.List(); fmt.Sprint(after) != fmt.Sprint(before) || !b.Sticky(t0, host, "") {
@@ -96,7 +96,7 @@ func TestDecisionTable(t *testing.T) {
 	}
 }
 
-func events2[E Event](all []Event) (out []E) {
+func of[E Event](all []Event) (out []E) {
 	for _, e := range all {
 		if e, ok := e.(E); ok {
 			out = append(out, e)

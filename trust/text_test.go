@@ -145,7 +145,7 @@ func full(t testing.TB) *Book {
 	return b
 }
 
-func TestImportExport(t *testing.T) {
+func TestExportIsImported(t *testing.T) {
 	k1, k2 := key(t, 1), key(t, 2)
 	read := func(t *testing.T, text string) []Entry {
 		t.Helper()
@@ -195,6 +195,18 @@ func TestImportExport(t *testing.T) {
 			t.Fatal("remembered means required")
 		}
 	})
+}
+
+func TestImportDisplaces(t *testing.T) {
+	k1, k2 := key(t, 1), key(t, 2)
+	read := func(t *testing.T, text string) []Entry {
+		t.Helper()
+		es, err := ParseKnown([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return es
+	}
 	t.Run("several keys of one address come in side by side", func(t *testing.T) {
 		b := New(Config{}, nil)
 		text := "203.0.113.7 " + k1.Fingerprint().String() + "\n203.0.113.7 " + k2.Fingerprint().String() + "\n"
