@@ -35,6 +35,7 @@ func (h *Host) settleIn(s Surroundings) {
 func (h *Host) surroundings(now time.Time, s Surroundings) {
 	sticky := h.stickyAddrs(now)
 	h.settleIn(s)
+	h.relay()
 	for _, addr := range sticky {
 		if h.book.Essential(addr) {
 			h.report(now, Report{
@@ -56,7 +57,7 @@ func (h *Host) surroundings(now time.Time, s Surroundings) {
 // stickyAddrs are the addresses that were spoken to protected before, each once.
 func (h *Host) stickyAddrs(now time.Time) (out []netip.Addr) {
 	for _, r := range h.book.List() {
-		if r.Addr.IsValid() && h.sticky(now, r.Addr) && (len(out) == 0 || out[len(out)-1] != r.Addr) {
+		if r.Addr.IsValid() && h.sticky(now, r.Addr) && h.protects(r.Addr) && (len(out) == 0 || out[len(out)-1] != r.Addr) {
 			out = append(out, r.Addr)
 		}
 	}

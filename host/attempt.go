@@ -79,6 +79,8 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		return
 	case p.session() != nil && len(p.session().promised) > 0: // a child is being made
 		return
+	case p.cfg == nil && !h.protects(p.addr):
+		return
 	case p.fails > 0 && now.Before(p.retryAt):
 		return
 	case !p.local.IsValid():

@@ -2,6 +2,8 @@ package host
 
 import (
 	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/identity"
@@ -44,6 +46,21 @@ func (c *Peer) selfAt(local netip.Addr) ikev2.Local {
 		self.ID = identity.AddrID(local)
 	}
 	return self
+}
+
+// sameTraffic reports whether SAs for o serve c too.
+func (c *Peer) sameTraffic(o *Peer) bool {
+	return c.Mode == o.Mode && c.Local == o.Local && slices.Equal(c.InsideLocal, o.InsideLocal) && slices.Equal(c.InsideRemote, o.InsideRemote)
+}
+
+// equal reports whether o is configured in the same way. Certificates that were made for the occasion always differ.
+func (c *Peer) equal(o *Peer) bool {
+	a, b := *c, *o
+	if a.Self.Key.Public == b.Self.Key.Public {
+		a.Self.Certificate, b.Self.Certificate = nil, nil
+		a.Self.Key, b.Self.Key = identity.Signer{}, identity.Signer{}
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func (c *Peer) tunnel() bool { return c.Mode == protect.Tunnel }

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -48,6 +47,7 @@ type Host struct {
 	byName   map[string]*peer
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
+	ground   map[netip.Prefix]flow.State
 	sessions map[ikev2.Handle]*session
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
@@ -78,25 +78,25 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		counters: make(map[flow.PairID]dataplane.Counters),
 	}
 	h.settleIn(cfg.Around)
+	if err := distinct(cfg.Peers); err != nil {
+		return nil, err
+	}
 	for i := range cfg.Peers {
-		if err := h.addConfigured(&cfg.Peers[i]); err != nil {
-			return nil, err
-		}
+		h.addConfigured(&cfg.Peers[i])
 	}
 	return h, nil
 }
 
-func (h *Host) addConfigured(cfg *Peer) error {
-	if other := h.peers[cfg.Remote]; other != nil {
-		return fmt.Errorf("host: peers %q and %q have the same address %v", other.cfg.Name, cfg.Name, cfg.Remote)
-	}
-	if cfg.Self.Method == ikev2.Signature && cfg.Self.Key.Public.IsZero() {
-		cfg.Self.Key = h.cfg.Signer
-	}
-	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: cfg, prefixes: cfg.prefixes()}
+func (h *Host) addConfigured(cfg *Peer) {
+	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: h.ownKey(cfg), prefixes: cfg.prefixes()}
 	h.peers[cfg.Remote] = p
+	h.enlist(p)
+}
+
+// enlist makes a configured peer known by its name and by what belongs to it.
+func (h *Host) enlist(p *peer) {
 	h.named = append(h.named, p)
-	h.byName[cfg.Name] = p
+	h.byName[p.cfg.Name] = p
 	for _, prefix := range p.prefixes {
 		if _, taken := h.inside[prefix.Masked()]; taken {
 			continue // the first one in the configuration has it
@@ -107,7 +107,14 @@ func (h *Host) addConfigured(cfg *Peer) error {
 			slices.SortFunc(h.lengths, func(a, b int) int { return b - a })
 		}
 	}
-	return nil
+}
+
+// ownKey has a configured peer that no other key is meant for shown the host's.
+func (h *Host) ownKey(cfg *Peer) *Peer {
+	if cfg.Self.Method == ikev2.Signature && cfg.Self.Key.Public.IsZero() {
+		cfg.Self.Key = h.cfg.Signer
+	}
+	return cfg
 }
 
 // Start begins: what must be protected is closed before anything else happens.
@@ -115,6 +122,7 @@ func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
 	h.setRules()
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
+	h.relay()
 	h.closeRecorded(now)
 	for _, p := range h.named {
 		if p.cfg.Start == StartListen {
@@ -153,6 +161,8 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.forget(now, ev)
 	case Accept:
 		h.accept(now, ev)
+	case Reload:
+		h.reload(now, ev)
 	case Stop:
 		h.stop(now)
 	}

@@ -133,7 +133,7 @@ func (h *Host) heldByOthers(s *session) selector.Set {
 // policyRequires reports whether the SPD lets nothing but protected traffic go to an address.
 func (h *Host) policyRequires(addr netip.Addr) bool {
 	d := h.policy.Outbound(flowTo(netip.Addr{}, addr))
-	return d.Action == policy.Protect && d.Fallback == policy.Require
+	return d.Action == policy.Protect && d.Fallback == policy.Require && !h.book.Essential(addr)
 }
 
 // flowTo is traffic of any kind to an address. An unknown own address is taken as the unspecified one.

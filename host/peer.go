@@ -88,7 +88,7 @@ func (h *Host) settle(s *session, child ikev2.ChildID, came bool) {
 
 // required reports whether traffic with p may never go in clear.
 func (h *Host) required(now time.Time, p *peer) bool {
-	return p.cfg != nil || h.sticky(now, p.addr) || h.policyRequires(p.addr)
+	return p.cfg != nil || h.policyRequires(p.addr) || h.sticky(now, p.addr) && h.protects(p.addr)
 }
 
 // peerAt returns the peer of an address, making it if need be.
@@ -146,7 +146,7 @@ func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 // acceptsClear reports whether clear packets from p still come in although p is protected: for the packets under way when
 // an unknown peer becomes protected, and from an address that a NAT shares among hosts of which one is p.
 func (h *Host) acceptsClear(now time.Time, p *peer) bool {
-	if p.cfg != nil || h.sticky(now, p.addr) || h.policyRequires(p.addr) {
+	if h.required(now, p) {
 		return false
 	}
 	for _, s := range p.sessions {
@@ -168,7 +168,11 @@ func (h *Host) dispose(p *peer, s flow.State) {
 	}
 	p.installed = s
 	for _, prefix := range p.prefixes {
-		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
+		c := dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)}
+		if s == flow.Clear {
+			c.State = h.ground[prefix]
+		}
+		h.change(c)
 	}
 }
 

@@ -35,6 +35,8 @@ type Node struct {
 	Received map[netip.Addr]*Tally
 	// Reports are what the host said, by kind.
 	Reports map[host.Kind]int
+	// Reloaded is the last answer to Reload.
+	Reloaded *host.Reloaded
 	// Decide, when set, may overrule the table's verdict on an outbound packet: to show that a wrong one is caught.
 	Decide func(v flow.Verdict) flow.Verdict
 }
@@ -149,6 +151,17 @@ func (n *Node) Shutdown() {
 	n.step(host.Stop{})
 }
 
+// Reload puts another configuration in force on a running machine, and returns the host's answer.
+func (n *Node) Reload(r host.Reload) host.Reloaded {
+	n.w.say("%s reloads", n.Name)
+	n.Reloaded = nil
+	n.step(r)
+	if n.Reloaded == nil {
+		n.w.Fail("%s does not answer a reload", n.Name)
+	}
+	return *n.Reloaded
+}
+
 // Move gives the machine another address.
 func (n *Node) Move(to netip.Addr) {
 	n.w.say("%s moves to %v", n.Name, to)
@@ -185,6 +198,8 @@ func (n *Node) carryOut(actions []host.Action) {
 			n.later(0, host.SourceFound{Remote: a.Remote, Local: n.Addr})
 		case host.ReadCounters:
 			n.later(0, host.CountersRead{Counters: n.readCounters()})
+		case host.Reloaded:
+			n.Reloaded = &a
 		case host.Report:
 			n.Reports[a.Kind]++
 			n.w.say("%s: %s %v %s", n.Name, a.Kind, a.Remote, a.Text)
