@@ -29,8 +29,9 @@ func (e *NoDaemonError) Unwrap() error { return e.Err }
 
 // Error is what the daemon answered to a request that it could not fulfil.
 type Error struct {
-	Text string // what failed and why
-	Hint string // what to do; may be empty
+	Text  string // what failed and why
+	Hint  string // what to do; may be empty
+	Input bool   // what was handed in is wrong, such as a configuration
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -189,7 +190,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Text == "" {
 		return nil, &Error{Text: "the daemon answered " + resp.Status, Hint: "are btns and the daemon of the same version? see: btns version"}
 	}
-	return nil, &Error{f.Text, f.Hint}
+	return nil, &Error{f.Text, f.Hint, f.Input}
 }
 
 func (c *Client) unreachable(err error) error {

@@ -36,6 +36,7 @@ type fake struct {
 	refused identity.Fingerprint // what Accept takes without a key
 	waited  time.Duration        // what Wait was given
 	reports []host.Report
+	applied applied
 }
 
 func (f *fake) PublicKey() identity.PublicKey { return identity.PublicKey{} }

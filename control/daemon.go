@@ -13,6 +13,7 @@ import (
 // Daemon is what a [Server] answers for. All methods may be called at the same time; an error means that the daemon is
 // stopping or that ctx has ended.
 type Daemon interface {
+	Configurer
 	PublicKey() identity.PublicKey
 	Status(ctx context.Context) (host.StatusView, dataplane.Info, error)
 	Peers(ctx context.Context) ([]host.PeerView, error)

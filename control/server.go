@@ -81,6 +81,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /v1/trust", s.pins)
 	m.HandleFunc("POST /v1/trust/forget", s.forget)
 	m.HandleFunc("POST /v1/trust/accept", s.accept)
+	s.configurer(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, &Error{Text: "the daemon does not know " + r.Method + " " + r.URL.Path, Hint: "are btns and the daemon of the same version? see: btns version"})
 	})
@@ -232,6 +233,9 @@ func parseAddr(text string) (netip.Addr, error) {
 func answer(w http.ResponseWriter, v any, err error) {
 	var e *Error
 	switch {
+	case errors.As(err, &e) && e.Input:
+		refuse(w, http.StatusUnprocessableEntity, e)
+		return
 	case errors.As(err, &e):
 		refuse(w, http.StatusConflict, e)
 		return
@@ -247,7 +251,7 @@ func refuse(w http.ResponseWriter, code int, err error) {
 	f := failure{Text: err.Error()}
 	var e *Error
 	if errors.As(err, &e) {
-		f.Hint = e.Hint
+		f.Hint, f.Input = e.Hint, e.Input
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)

@@ -138,6 +138,7 @@ type target struct {
 
 // failure is the body of an answer that is not 200.
 type failure struct {
-	Text string `json:"error"`
-	Hint string `json:"hint,omitempty"`
+	Text  string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+	Input bool   `json:"input,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/selector"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -31,6 +32,7 @@ type Host interface {
 	Status(now time.Time) host.StatusView
 	Explain(now time.Time, addr netip.Addr, port uint16) host.Explanation
 	Records() []trust.Record
+	TestPolicy(now time.Time, f selector.Flow) host.PolicyTest
 }
 
 // Config is what an engine runs on. The engine closes plane and store.
@@ -42,6 +44,7 @@ type Config struct {
 	Around   func() host.Surroundings
 	Store    Store
 	Key      identity.PublicKey
+	Signer   identity.Signer // of Key; for peers that are configured later
 	Log      *slog.Logger
 	Workers  int      // for public-key work; 0 is one for each processor
 	Problems []string // known before the start, for Status

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/selector"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -49,6 +52,10 @@ func (b *brain) Status(time.Time) host.StatusView { return host.StatusView{} }
 func (b *brain) Records() []trust.Record          { return b.records }
 func (b *brain) Peers(time.Time) []host.PeerView {
 	return []host.PeerView{{Addr: remote, State: b.state, Since: b.since, Children: make([]host.ChildView, 2)}}
+}
+
+func (b *brain) TestPolicy(_ time.Time, f selector.Flow) host.PolicyTest {
+	return host.PolicyTest{Flow: f, Entry: "everything else"}
 }
 
 func (b *brain) Explain(_ time.Time, addr netip.Addr, _ uint16) host.Explanation {
@@ -197,8 +204,12 @@ func startOn(t *testing.T, edit func(*Config), answer func(host.Event) []host.Ac
 		}
 		return out
 	}
+	key, err := identity.NewEd25519(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := Config{
-		Host: r.brain, Store: r.store, Workers: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Host: r.brain, Store: r.store, Workers: 2, Key: key.Public, Signer: key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) {
 			r.plane.sink = sink
 			return r.plane, nil

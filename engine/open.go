@@ -65,7 +65,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	return Start(Config{
-		Host: h, Store: store, Key: key.Public, Log: o.Log, Around: around,
+		Host: h, Store: store, Key: key.Public, Signer: key, Log: o.Log, Around: around,
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) { return tun.Open(tun.Config{}, sink) },
 	})
 }

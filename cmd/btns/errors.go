@@ -72,6 +72,9 @@ func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
 		}
 	case errors.As(err, &answered):
 		complain(stderr, err.Error(), answered.Hint)
+		if answered.Input {
+			return exitUsage
+		}
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		complain(stderr, "interrupted", "")
 	case errors.As(err, new(*inputError)):

@@ -38,7 +38,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newUp(g), newStatus(g), newPeers(g), newID(g), newDown(g), newWatch(g), newTrust(g),
-		newExplain(g), newWait(g), newConfig(), newDemo(), newVersion(g),
+		newExplain(g), newWait(g), newConfig(), newReload(g), newPolicy(g), newDemo(), newVersion(g),
 	)
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultCompletionCmd()

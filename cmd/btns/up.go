@@ -49,24 +49,27 @@ Inside a network namespace made with "ip netns", state directory and socket are 
 	return cmd
 }
 
-func up(cmd *cobra.Command, f upFlags) error {
-	settings, err := f.settle(cmd)
+func up(cmd *cobra.Command, asked upFlags) error {
+	settings, err := asked.read()
 	if err != nil {
-		return err
+		return &inputError{err}
 	}
-	log, err := newLogger(cmd.ErrOrStderr(), f.logFormat, f.logLevel)
+	f, given := asked, cmd.Flags().Changed
+	f.take(settings, given)
+	level := new(slog.LevelVar)
+	log, err := newLogger(cmd.ErrOrStderr(), f.logFormat, f.logLevel, level)
 	if err != nil {
 		return &usageError{err.Error(), cmd.CommandPath()}
 	}
 	if err := engine.CheckPlane(f.plane); err != nil {
 		return planeError(cmd, err)
 	}
-	for _, w := range settings.Warnings {
-		log.Warn("configuration", slog.String("why", w))
-	}
+	warn(log, settings)
 	if err := checkPrivilege(); err != nil {
 		return err
 	}
+	hup := takeHangups()
+	defer hup.stop()
 	listener, err := control.Listen(f.socket)
 	if err != nil {
 		if errors.As(err, new(*control.InUseError)) {
@@ -74,39 +77,44 @@ func up(cmd *cobra.Command, f upFlags) error {
 		}
 		return err
 	}
-	o := engine.Options{State: f.state, Plane: f.plane, Host: settings.Host(), Log: log}
-	for i := range settings.Peers {
-		if settings.Peers[i].Auth == config.SelfSigned {
-			o.Certified = append(o.Certified, settings.Peers[i].Name)
-		}
-	}
-	e, err := engine.Open(o)
+	e, err := engine.Open(engine.Options{State: f.state, Plane: f.plane, Host: settings.Host(), Log: log, Certified: certified(settings)})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(cmd.Context(), e, listener, log)
+	return serve(cmd.Context(), running{e, &configuration{
+		engine: e, asked: asked, given: given, flags: f, listen: settings.Listen, log: log, level: level, now: settings,
+	}}, listener, hup)
 }
 
 // serve answers on the socket until ctx ends, and then stops the engine in good order.
-func serve(ctx context.Context, e *engine.Engine, listener net.Listener, log *slog.Logger) error {
-	server := control.NewServer(e, programVersion())
+func serve(ctx context.Context, r running, listener net.Listener, hup *hangups) error {
+	server, log := control.NewServer(r, programVersion()), r.log
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	plane := e.Plane()
+	plane := r.Plane()
 	log.Info("ready", slog.String("version", programVersion()), slog.String("plane", plane.Name), slog.String("device", plane.Device),
-		slog.String("name", e.PublicKey().Fingerprint().String()))
+		slog.String("name", r.PublicKey().Fingerprint().String()))
 	for _, p := range plane.Problems {
 		log.Warn("plane", slog.String("why", p))
 	}
 	notify(daemon.SdNotifyReady, log)
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
+	for alive := true; alive; {
+		select {
+		case <-ctx.Done():
+			alive = false
+		case err = <-failed:
+			alive = false
+		case <-hup.signals:
+			if alive = !hup.terminalGone(); alive {
+				r.hangup(ctx)
+			}
+		}
 	}
 	notify(daemon.SdNotifyStopping, log)
 	log.Info("stopping")
-	err = errors.Join(err, server.Close(), e.Close())
+	r.close()
+	err = errors.Join(err, server.Close(), r.Engine.Close())
 	log.Info("stopped")
 	return err
 }
@@ -129,12 +137,20 @@ func planeError(cmd *cobra.Command, err error) error {
 	return err
 }
 
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %s: choose debug, info, warn or error", level)
+func logLevel(text string) (l slog.Level, err error) {
+	if err = l.UnmarshalText([]byte(text)); err != nil {
+		return l, fmt.Errorf("--log-level %s: choose debug, info, warn or error", text)
 	}
-	o := &slog.HandlerOptions{Level: l}
+	return l, nil
+}
+
+func newLogger(w io.Writer, format, text string, level *slog.LevelVar) (*slog.Logger, error) {
+	l, err := logLevel(text)
+	if err != nil {
+		return nil, err
+	}
+	level.Set(l)
+	o := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, o)), nil
@@ -162,16 +178,16 @@ func checkPrivilege() error {
 	return nil
 }
 
-// settle joins the file and the flags: a flag that was given wins.
-func (f *upFlags) settle(cmd *cobra.Command) (*config.Config, error) {
-	c, err := config.Default()
-	if f.config != "" {
-		c, err = config.Load(f.config)
+// read reads the file, if there is one.
+func (f *upFlags) read() (*config.Config, error) {
+	if f.config == "" {
+		return config.Default()
 	}
-	if err != nil {
-		return nil, &inputError{err}
-	}
-	given := cmd.Flags().Changed
+	return config.Load(f.config)
+}
+
+// take adds what the file says; a flag that was given wins.
+func (f *upFlags) take(c *config.Config, given func(flag string) bool) {
 	choose := func(flag string, value *string, file string) {
 		if file != "" && !given(flag) {
 			*value = file
@@ -182,5 +198,4 @@ func (f *upFlags) settle(cmd *cobra.Command) (*config.Config, error) {
 	choose("socket", &f.socket, c.Socket)
 	choose("log-format", &f.logFormat, c.Log.Format)
 	choose("log-level", &f.logLevel, c.Log.Level)
-	return c, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,8 @@ func newWait(g *globals) *cobra.Command {
 		Use:   "wait HOST",
 		Short: "Return when traffic with a host is protected, or say why not",
 		Long: `Asks for protection towards a host and waits. Exit code 0: traffic with it is protected. Exit code 1: it is not, and why
-stands on the standard error output.`,
+stands on the standard error output. Exit code 3: there is no daemon; one that is just starting, as when a machine boots, is
+waited for as long as for the peer.`,
 		Args: exactly("HOST"),
 	}
 	asJSON := jsonFlag(cmd)
@@ -27,7 +29,12 @@ stands on the standard error output.`,
 		if err != nil {
 			return err
 		}
-		got, err := control.NewClient(g.socket).Wait(cmd.Context(), addr, *timeout)
+		client := control.NewClient(g.socket)
+		left, err := awaitDaemon(cmd, client, *timeout)
+		if err != nil {
+			return err
+		}
+		got, err := client.Wait(cmd.Context(), addr, left)
 		if err != nil {
 			return err
 		}
@@ -49,6 +56,27 @@ stands on the standard error output.`,
 		return nil
 	}
 	return cmd
+}
+
+// awaitDaemon returns when a daemon answers, with what is left of the time.
+func awaitDaemon(cmd *cobra.Command, c *control.Client, timeout time.Duration) (left time.Duration, err error) {
+	const again = 100 * time.Millisecond
+	var none *control.NoDaemonError
+	for ends, first := time.Now().Add(timeout), true; ; first = false {
+		_, err := c.Version(cmd.Context())
+		left := max(time.Until(ends), 0)
+		if !errors.As(err, &none) || left < again {
+			return left, err
+		}
+		if first {
+			fmt.Fprintf(cmd.ErrOrStderr(), "btns: %v yet; waiting\n", err)
+		}
+		select {
+		case <-cmd.Context().Done():
+			return 0, cmd.Context().Err()
+		case <-time.After(again):
+		}
+	}
 }
 
 func notProtected(got control.Waited) error {

@@ -67,7 +67,7 @@ var House = Rules{
 		})},
 
 		// Faces.
-		"control":  {Imports: join(vocabulary, []string{"dataplane", "host", "trust"})},
+		"control":  {Imports: join(vocabulary, []string{"dataplane", "host", "policy", "trust"})},
 		"config":   {Imports: join(vocabulary, []string{"policy", "ikev2", "ikev2/suite", "host", "probe", "trust"})},
 		"cmd/btns": {Imports: join(vocabulary, []string{"engine", "control", "config", "host", "policy", "dataplane", "trust"})},
 
