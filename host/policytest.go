@@ -24,7 +24,7 @@ type PolicyTest struct {
 	MinAssurance identity.Assurance
 	Peers        []string // PAD entries whose peers may be the other end
 	Inbound      string   // what becomes of a clear packet the other way, in words
-	Notes        []string // what a running host adds to it
+	Notes        []string // what is to be known besides, a sentence each
 }
 
 // TestPolicy says what a policy makes of a packet, as far as it can be told without a host.
@@ -34,12 +34,21 @@ func TestPolicy(p *policy.Policy, f selector.Flow) PolicyTest {
 	if p.InboundClear(f) {
 		t.Inbound = "accepted"
 	}
+	whole, _ := breadth(d.Entry)
+	part := d.Source != "" && d.Peer == "" && !whole.ContainsAddr(f.Remote)
+	if part {
+		t.Notes = append(t.Notes, "the entry is about a part of the traffic with this address; this version of btns decides by address, "+
+			"and does not enforce it for single packets")
+	}
 	switch d.Action {
 	case policy.Bypass:
 		t.Verdict = "passes in clear"
 		return t
 	case policy.Discard:
 		t.Verdict = "is dropped"
+		if part {
+			t.Verdict, t.Inbound = "is to be dropped, but is treated as other traffic with this address", "treated likewise"
+		}
 		return t
 	}
 	t.Fallback, t.Waiting, t.MinAssurance = d.Fallback, d.Waiting, d.MinAssurance

@@ -69,7 +69,7 @@ var House = Rules{
 		// Faces.
 		"control":  {Imports: join(vocabulary, []string{"dataplane", "host", "policy", "trust"})},
 		"config":   {Imports: join(vocabulary, []string{"policy", "ikev2", "ikev2/suite", "host", "probe", "trust"})},
-		"cmd/btns": {Imports: join(vocabulary, []string{"engine", "control", "config", "host", "policy", "dataplane", "trust"})},
+		"cmd/btns": {Imports: join(vocabulary, []string{"engine", "control", "config", "host", "policy", "probe", "dataplane", "trust"})},
 
 		// Tests and what they stand on.
 		"sim":                 {Test: true, Imports: below},
