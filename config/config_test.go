@@ -378,20 +378,3 @@ func TestExamplesOfManual(t *testing.T) {
 		t.Errorf("%d examples", n)
 	}
 }
-
-// FuzzParse: no document panics, and one that is refused is refused with a reason.
-func FuzzParse(f *testing.F) {
-	text, err := os.ReadFile("testdata/full.toml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(text)
-	f.Add([]byte("peer = [{address = '192.0.2.1', auth = 'rawkey', key = 'SHA256:x'}]\na.b.c = 1\n[a.b]\n'q\"' = {x = {y = 1}}"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := Parse("f", b, func(string) ([]byte, error) { return nil, os.ErrNotExist })
-		if (c == nil) != (err != nil) {
-			t.Fatal(c, err)
-		}
-		positions(b)
-	})
-}
