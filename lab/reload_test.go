@@ -14,102 +14,132 @@ import (
 
 const flows = 50
 
-// Reloads under 50 TCP flows: what stays allowed goes on under the same SAs, a file with an error changes nothing, and what
-// a file forbids ends at once, for both directions, until another allows it again.
+// loaded is two hosts with protection between them, and 50 TCP flows from a to b.
+type loaded struct {
+	t       *testing.T
+	a, b    *netlab.Host
+	wire    *netlab.Host
+	da, db  *netlab.Btns
+	load    *netlab.Process
+	spis    string // of the only SA pair
+	reloads int
+}
+
+func load(t *testing.T, seconds int) *loaded {
+	x := &loaded{t: t}
+	x.a, x.b, x.wire = netlab.New(t).Pair()
+	x.b.Start("iperf3", "iperf3", "-s")
+	x.da, x.db = x.a.Btns("# nothing\n"), x.b.Btns("")
+	x.da.Wait(netlab.B4)
+	if x.spis = x.pairs(); len(strings.Fields(x.spis)) != 1 {
+		t.Fatalf("SAs: %q", x.spis)
+	}
+	x.load = x.a.Start("load", "iperf3", "-c", netlab.B4, "-P", fmt.Sprint(flows), "-t", fmt.Sprint(seconds), "-i", "1")
+	netlab.Until(t, 20*time.Second, "50 flows", func() error { return netlab.Contains(x.load.Log(), "[SUM]") })
+	return x
+}
+
+func (x *loaded) write(text string) { x.a.Lab().WriteFile("a.toml", text) }
+
+// pairs are the inbound SPIs of a.
+func (x *loaded) pairs() string {
+	x.t.Helper()
+	var out []string
+	for line := range strings.Lines(x.da.Run("peers", "--long")) {
+		if strings.Contains(line, " in, ") {
+			out = append(out, strings.Fields(line)[0])
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// kept fails the test unless the SAs are those of the beginning.
+func (x *loaded) kept(when string) {
+	x.t.Helper()
+	if now := x.pairs(); now != x.spis {
+		x.t.Errorf("after %s the SAs are %q, before %q", when, now, x.spis)
+	}
+}
+
+func (x *loaded) hangup() {
+	x.t.Helper()
+	x.reloads++
+	x.da.Signal(syscall.SIGHUP)
+	netlab.Until(x.t, 10*time.Second, "reload by signal", func() error {
+		if n := strings.Count(x.da.Log(), "msg=reloaded"); n < x.reloads {
+			return fmt.Errorf("%d of %d reloads are logged", n, x.reloads)
+		}
+		return nil
+	})
+}
+
+// Reloads under 50 TCP flows: what stays allowed goes on under the same SAs, and a file with an error changes nothing.
 func TestReloadUnderTraffic(t *testing.T) {
 	t.Parallel()
-	l := netlab.New(t)
-	a, b, wire := l.Pair()
-	b.Start("iperf3", "iperf3", "-s")
-	da, db := a.Btns("# nothing\n"), b.Btns("")
-	da.Wait(netlab.B4)
-	write := func(text string) { l.WriteFile("a.toml", text) }
-	spis := func() string { return da.Run("peers", "--long") }
-	children := func(text string) (out []string) {
-		for _, w := range strings.Split(text, "\n") {
-			if strings.Contains(w, " in, ") {
-				out = append(out, strings.Fields(w)[0])
-			}
-		}
-		return out
-	}
-	before := children(spis())
-	if len(before) != 1 {
-		t.Fatalf("SAs: %q", before)
-	}
-
 	const seconds = 15
-	load := a.Start("load", "iperf3", "-c", netlab.B4, "-P", fmt.Sprint(flows), "-t", fmt.Sprint(seconds), "-i", "1")
-	netlab.Until(t, 20*time.Second, "50 flows", func() error { return netlab.Contains(load.Log(), "[SUM]") })
-	clear := wire.CaptureClear("a")
+	x := load(t, seconds)
+	clear := x.wire.CaptureClear("a")
 	for i, text := range []string{
 		"[default]\nfallback = \"require\"\n",
 		"probe = \"local\"\n[[policy]]\nremote = [\"" + netlab.B4 + "\"]\naction = \"protect\"\nbtns_ok = true\nmin_assurance = \"first-use\"\n",
-		"[[peer]]\nname = \"b\"\naddress = \"" + netlab.B4 + "\"\nauth = \"rawkey\"\nkey = \"" + db.Name() + "\"\n",
+		"[[peer]]\nname = \"b\"\naddress = \"" + netlab.B4 + "\"\nauth = \"rawkey\"\nkey = \"" + x.db.Name() + "\"\n",
 		"# nothing\n",
 	} {
-		write(text)
+		x.write(text)
 		if i%2 == 0 {
-			da.Run("reload")
+			x.da.Run("reload")
 		} else {
-			da.Signal(syscall.SIGHUP)
-			netlab.Until(t, 10*time.Second, "reload by signal", func() error {
-				if n := strings.Count(da.Log(), "msg=reloaded"); n < (i+1)/2 {
-					return fmt.Errorf("%d of %d reloads are logged", n, (i+1)/2)
-				}
-				return nil
-			})
+			x.hangup()
 		}
-		if now := children(spis()); strings.Join(now, " ") != strings.Join(before, " ") {
-			t.Errorf("after reload %d the SAs are %q, before %q", i, now, before)
+		x.kept(fmt.Sprintf("reload %d", i))
+	}
+	const forbidden = "[[policy]]\nremote = [\"" + netlab.B4 + "\"]\naction = \"discard\"\n"
+	for text, says := range map[string]string{
+		forbidden + "colour = 1\n":         "a.toml:4:1: policy.colour: there is no such key",
+		"plane = \"kernel\"\n" + forbidden: "plane is auto, the file says kernel",
+	} {
+		x.write(text)
+		if out, err := x.da.Try("reload"); err == nil || !strings.Contains(out, says) {
+			t.Errorf("a file that cannot be put in force: %v\n%s", err, out)
 		}
+		x.kept("a refused reload")
 	}
-	write("[[policy]]\nremote = [\"" + netlab.B4 + "\"]\naction = \"discard\"\ncolour = 1\n")
-	if out, err := da.Try("reload"); err == nil || !strings.Contains(out, "a.toml:4:1: policy.colour: there is no such key") {
-		t.Errorf("a broken file: %v\n%s", err, out)
+	if code := x.load.Wait(3 * seconds * time.Second); code != 0 {
+		t.Fatalf("iperf3 ends with %d:\n%s", code, x.load.Log())
 	}
-	write("plane = \"kernel\"\n[[policy]]\nremote = [\"" + netlab.B4 + "\"]\naction = \"discard\"\n")
-	if out, err := da.Try("reload"); err == nil || !strings.Contains(out, "plane is auto, the file says kernel") {
-		t.Errorf("a file with another plane: %v\n%s", err, out)
-	}
-	if now := children(spis()); strings.Join(now, " ") != strings.Join(before, " ") {
-		t.Errorf("after refused reloads the SAs are %q, before %q", now, before)
-	}
-	if code := load.Wait(3 * seconds * time.Second); code != 0 {
-		t.Fatalf("iperf3 ends with %d:\n%s", code, load.Log())
-	}
-	if n := alive(load.Log(), seconds); n != flows {
+	if n := alive(x.load.Log(), seconds); n != flows {
 		t.Errorf("%d of %d flows moved something after the last reload", n, flows)
 	}
 	clear.Stop()
 	clear.NothingClear()
+}
 
-	// And now it is forbidden.
-	load = a.Start("load2", "iperf3", "-c", netlab.B4, "-P", fmt.Sprint(flows), "-t", "60", "-i", "1")
-	netlab.Until(t, 20*time.Second, "50 flows", func() error { return netlab.Contains(load.Log(), "[SUM]") })
-	write("[[policy]]\nname = \"enemy\"\nremote = [\"" + netlab.B4 + "\"]\naction = \"discard\"\n")
-	if out := da.Run("reload"); !strings.Contains(out, "enemy") {
+// A reload that forbids what flows ends it at once, for both directions, until another allows it again.
+func TestReloadEndsWhatItForbids(t *testing.T) {
+	t.Parallel()
+	x := load(t, 60)
+	x.write("[[policy]]\nname = \"enemy\"\nremote = [\"" + netlab.B4 + "\"]\naction = \"discard\"\n")
+	if out := x.da.Run("reload"); !strings.Contains(out, "enemy") {
 		t.Errorf("reload says %q", out)
 	}
-	after := wire.Capture("a", "src host "+netlab.A4+" and not udp port 500 and not (udp port 4500 and udp[8:4] = 0)")
-	if err := a.Reaches(netlab.B4); err == nil {
+	after := x.wire.Capture("a", "src host "+netlab.A4+" and not udp port 500 and not (udp port 4500 and udp[8:4] = 0)")
+	if err := x.a.Reaches(netlab.B4); err == nil {
 		t.Error("a reaches b, whose traffic is discarded")
 	}
-	if err := b.Reaches(netlab.A4); err == nil {
+	if err := x.b.Reaches(netlab.A4); err == nil {
 		t.Error("b reaches a, which discards its traffic")
 	}
 	after.Stop()
 	if p := after.Packets("ip"); len(p) > 0 {
 		t.Errorf("%d packets still leave, the first:\n%s", len(p), p[0])
 	}
-	if out := da.Run("policy", "test", netlab.A4, netlab.B4); !strings.Contains(out, "enemy (") || !strings.Contains(out, "is dropped") {
+	if out := x.da.Run("policy", "test", netlab.A4, netlab.B4); !strings.Contains(out, "enemy (") || !strings.Contains(out, "is dropped") {
 		t.Errorf("policy test says\n%s", out)
 	}
-	load.Kill()
-
-	write("# nothing\n")
-	da.Run("reload")
-	netlab.Until(t, 40*time.Second, "traffic is allowed again", func() error { return a.Reaches(netlab.B4) })
+	x.load.Kill()
+	x.write("# nothing\n")
+	x.da.Run("reload")
+	netlab.Until(t, 40*time.Second, "traffic is allowed again", func() error { return x.a.Reaches(netlab.B4) })
 }
 
 // alive is how many streams moved something in the last third of the time. On a busy machine one may starve for a second.

@@ -275,3 +275,47 @@ func TestGround(t *testing.T) {
 		t.Errorf("%d prefixes are left", n)
 	}
 }
+
+// A host that requires protection of everybody still speaks to its gateway when that cannot protect, in the network that it
+// is in, and protects it when it can. In another network the same address is nobody special.
+func TestNoRuleLocksTheGatewayOut(t *testing.T) {
+	w := New(t, 1)
+	a, b, gateway := w.Host("a"), w.Host("b"), w.Host("gateway")
+	gateway.Kill()
+	b.Kill()
+	require := func(r *rules, _ *Node) { r.rest.Fallback, r.rest.Waiting = policy.Require, policy.Hold }
+	if got := a.Reload(w.reload(a, b, require)); got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	out := func(to *Node) flow.Action {
+		f := selector.Flow{Proto: appProto, Local: a.Addr, Remote: to.Addr}
+		v := a.table.Out(&f)
+		return v.Action
+	}
+	home := host.Surroundings{Network: "home", Essential: []netip.Addr{gateway.Addr}}
+	for _, tc := range []struct {
+		around host.Surroundings
+		want   flow.Action
+	}{{host.Surroundings{}, flow.Queue}, {home, flow.Pass}, {host.Surroundings{Network: "café"}, flow.Queue}, {home, flow.Pass}} {
+		a.step(tc.around)
+		for range 3 {
+			a.Send(gateway)
+			a.Send(b)
+			w.Run(20 * time.Second)
+			if g, other := out(gateway), out(b); g != tc.want || other != flow.Queue {
+				w.Fail("in network %q: packets to the gateway: %v, want %v; to others: %v", tc.around.Network, g, tc.want, other)
+			}
+		}
+	}
+	if got := a.Reload(w.reload(a, gateway, func(r *rules, g *Node) {
+		require(r, g)
+		r.before = append(r.before, about(g, policy.Entry{Action: policy.Discard}))
+	})); got.Err != nil || out(gateway) != flow.Pass {
+		w.Fail("a rule locks the gateway out: %v, %v", out(gateway), got.Err)
+	}
+	a.Reload(w.reload(a, b, require))
+	gateway.Boot()
+	w.Run(2 * time.Hour) // whatever pause there is
+	a.Send(gateway)
+	w.RunUntil(time.Minute, "the gateway is protected", func() bool { return a.Protected(gateway) })
+}
