@@ -9,6 +9,7 @@ import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/selector"
+	"github.com/btns-ipsec/btns/trust"
 )
 
 // program is a course of events for two hosts and somebody who poses as one of them.
@@ -34,7 +35,7 @@ func (g *program) run() {
 	for len(g.code) > 0 {
 		op, arg := g.next(), g.next()
 		b, to := w.boxes[int(arg)%len(w.boxes)], others[int(arg>>2)%len(others)]
-		switch op % 24 {
+		switch op % 25 {
 		case 0, 1:
 			w.settle()
 		case 2:
@@ -72,7 +73,7 @@ func (g *program) run() {
 				b.boot()
 			}
 		default:
-			b.step(g.event(b, op%24, arg, to))
+			b.step(g.event(b, op%25, arg, to))
 		}
 	}
 }
@@ -115,6 +116,9 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	case 22:
 		return CountersRead{Counters: []dataplane.Counters{{ID: id, PacketsIn: uint64(g.next()), PacketsOut: uint64(g.next())}}}
 	}
+	if op == 24 {
+		return another(g.w.t, b, arg, to)
+	}
 	switch arg % 5 {
 	case 0:
 		return FromPlane{dataplane.Carried{ID: id}}
@@ -128,6 +132,44 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	return Computed{Job: nil}
 }
 
+// another is a configuration for b.
+func another(t testing.TB, b *box, arg byte, to netip.Addr) Reload {
+	c := b.cfg
+	c.Peers, c.Policy = nil, unknown(t, policy.Unknown{Fallback: policy.Prefer, Waiting: policy.Pass})
+	rule := policy.Entry{Name: "rule", Source: "x:1", Local: selector.Any(), Remote: selector.Set{selector.Host(to)}}
+	pad := []policy.PADEntry{policy.Anyone()}
+	r := Reload{Trust: trust.AcceptNew}
+	switch arg >> 5 {
+	case 1:
+		c.Policy = unknown(t, policy.Unknown{Fallback: policy.Require})
+	case 2, 3:
+		if to != b.addr {
+			transport(t, Start(arg>>6)%3, to)(&c)
+		}
+	case 4:
+		rule.Action = policy.Discard
+	case 5:
+		rule.Action = policy.Bypass
+	case 6:
+		pad = nil
+	case 7:
+		r.Trust = trust.Strict
+	}
+	if rule.Action != 0 || pad == nil {
+		spd := policy.Untouchable()
+		if rule.Action != 0 {
+			spd = append(spd, rule)
+		}
+		p, err := policy.New(append(spd, policy.Rest(policy.Unknown{Fallback: policy.Prefer, Waiting: policy.Pass})...), pad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Policy = p
+	}
+	r.Policy, r.Peers = c.Policy, c.Peers
+	return r
+}
+
 // FuzzStep: whatever happens and in whatever order, nothing panics; SPIs are kept for as many children as are promised,
 // and for none when nothing is under way; what must be protected, because policy or a record says so, is never let out in
 // clear. The checks stand in [box.check].
@@ -135,12 +177,14 @@ func FuzzStep(f *testing.F) {
 	meet := []byte{11, 4, 0, 0, 8, 4, 8, 1, 2, 20, 8, 4, 8, 1, 2, 20}
 	for _, rest := range []string{
 		"", // a first contact
-		"\x0a\x01\x08\x04\x03\x06\x0b\x04\x03\x01", // b is gone
-		"\x0a\x01\x0a\x01\x13\x00\x00\x00",         // and back
-		"\x17\x03\x00\x00\x02\x20\x0b\x01\x00\x00", // a stops
-		"\x14\x08\x00\x00\x0b\x04\x00\x00",         // a moves
-		"\x0a\x00\x0a\x00\x0f\x04\x0b\x04\x00\x00", // a boots, forgets, asks
-		"\x12\x10\x12\x11\x00\x00\x0b\x04\x00\x00", // limits
+		"\x0a\x01\x08\x04\x03\x06\x0b\x04\x03\x01",                                                 // b is gone
+		"\x0a\x01\x0a\x01\x13\x00\x00\x00",                                                         // and back
+		"\x17\x03\x00\x00\x02\x20\x0b\x01\x00\x00",                                                 // a stops
+		"\x14\x08\x00\x00\x0b\x04\x00\x00",                                                         // a moves
+		"\x0a\x00\x0a\x00\x0f\x04\x0b\x04\x00\x00",                                                 // a boots, forgets, asks
+		"\x12\x10\x12\x11\x00\x00\x0b\x04\x00\x00",                                                 // limits
+		"\x18\x04\x00\x00\x18\x24\x00\x00\x0b\x04\x00\x00\x18\x44\x00\x00\x18\x04\x0b\x04\x00\x00", // other configurations
+		"\x18\x64\x00\x00\x18\x84\x00\x00\x0b\x04\x18\xa4\x04\x00\x18\xc4\x04\x00\x18\x04\x00\x00",
 		"\x07\x01\x0e\x04\x0b\x04\x03\x09\x0d\x04", // nothing arrives
 		"\x0d\x04\x0d\x01\x04\x00\x04\x00\x04\x00\x05\x00\x06\x00\x00\x00",
 	} {

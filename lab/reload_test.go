@@ -179,9 +179,10 @@ func TestTrialIsTakenBack(t *testing.T) {
 	}
 	da.Run("policy", "apply", lockout, "--revert-in", "3s")
 	da.Run("policy", "confirm")
-	time.Sleep(4 * time.Second) // the time of the trial, and more
-	if err := b.Reaches(netlab.A4); err == nil {
-		t.Error("a confirmed policy was taken back")
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); { // the time of the trial, and more
+		if err := b.Reaches(netlab.A4); err == nil {
+			t.Fatal("a confirmed policy was taken back")
+		}
 	}
 	da.Run("reload")
 	if err := b.Reaches(netlab.A4); err != nil {
