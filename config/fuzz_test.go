@@ -18,8 +18,7 @@ import (
 // fuzzer's to find out.
 func every() []byte {
 	var b bytes.Buffer
-	var table func(s reflect.Type)
-	table = func(s reflect.Type) {
+	table := func(s reflect.Type) {
 		for i := range s.NumField() {
 			f := s.Field(i)
 			name := f.Tag.Get("toml")

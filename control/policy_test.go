@@ -87,8 +87,10 @@ func TestPolicyQuestion(t *testing.T) {
 		t.Error("a packet to nowhere")
 	}
 	for _, bad := range []map[string]string{
-		{"local": "192.0.2.7"}, {"remote": "192.0.2.7"},
-		{"local": "192.0.2.7", "remote": "192.0.2.8", "proto": "256"}, {"local": "192.0.2.7", "remote": "192.0.2.8", "remote_port": "x"},
+		{"local": "192.0.2.7"},
+		{"remote": "192.0.2.7"},
+		{"local": "192.0.2.7", "remote": "192.0.2.8", "proto": "256"},
+		{"local": "192.0.2.7", "remote": "192.0.2.8", "remote_port": "x"},
 	} {
 		if _, err := flowOf(func(k string) string { return bad[k] }); err == nil {
 			t.Errorf("%v is a packet", bad)
