@@ -23,9 +23,6 @@ func (c *Config) lint(e *policy.Entry) (out []string) {
 	say := func(format string, args ...any) {
 		out = append(out, fmt.Sprintf("SPD entry %q%s ", e.Name, place(e))+fmt.Sprintf(format, args...))
 	}
-	if written && narrow(e) {
-		say("is about a part of the traffic with its addresses: this version of btns decides by address, and does not enforce it for single packets")
-	}
 	if e.Action != policy.Protect {
 		return out
 	}
@@ -67,14 +64,4 @@ func broad(s selector.Set) bool {
 		}
 	}
 	return false
-}
-
-// narrow reports whether an entry is about single protocols, or a part of this host's addresses.
-func narrow(e *policy.Entry) bool {
-	for _, x := range e.Remote {
-		if x.Proto != 0 {
-			return true
-		}
-	}
-	return !e.Local.Covers(selector.Any())
 }

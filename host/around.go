@@ -35,7 +35,7 @@ func (h *Host) settleIn(s Surroundings) {
 func (h *Host) surroundings(now time.Time, s Surroundings) {
 	sticky := h.stickyAddrs(now)
 	h.settleIn(s)
-	h.relay()
+	h.setRules()
 	for _, addr := range sticky {
 		if h.book.Essential(addr) {
 			h.report(now, Report{

@@ -47,7 +47,6 @@ type Host struct {
 	byName   map[string]*peer
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
-	ground   map[netip.Prefix]flow.State
 	sessions map[ikev2.Handle]*session
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
@@ -122,7 +121,6 @@ func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
 	h.setRules()
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
-	h.relay()
 	h.closeRecorded(now)
 	for _, p := range h.named {
 		if p.cfg.Start == StartListen {

@@ -168,11 +168,7 @@ func (h *Host) dispose(p *peer, s flow.State) {
 	}
 	p.installed = s
 	for _, prefix := range p.prefixes {
-		c := dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)}
-		if s == flow.Clear {
-			c.State = h.ground[prefix]
-		}
-		h.change(c)
+		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
 	}
 }
 

@@ -34,21 +34,12 @@ func TestPolicy(p *policy.Policy, f selector.Flow) PolicyTest {
 	if p.InboundClear(f) {
 		t.Inbound = "accepted"
 	}
-	whole, _ := breadth(d.Entry)
-	part := d.Source != "" && d.Peer == "" && !whole.ContainsAddr(f.Remote)
-	if part {
-		t.Notes = append(t.Notes, "the entry is about a part of the traffic with this address; this version of btns decides by address, "+
-			"and does not enforce it for single packets")
-	}
 	switch d.Action {
 	case policy.Bypass:
 		t.Verdict = "passes in clear"
 		return t
 	case policy.Discard:
 		t.Verdict = "is dropped"
-		if part {
-			t.Verdict, t.Inbound = "is to be dropped, but is treated as other traffic with this address", "treated likewise"
-		}
 		return t
 	}
 	t.Fallback, t.Waiting, t.MinAssurance = d.Fallback, d.Waiting, d.MinAssurance
@@ -99,9 +90,9 @@ func (h *Host) TestPolicy(now time.Time, f selector.Flow) PolicyTest {
 		note("%v was protected before, so it is never spoken to in clear by fallback: btns trust forget %v ends that", addr, addr)
 		t.Inbound = "dropped"
 	}
-	if h.book.Essential(addr) && t.Action == policy.Protect && t.Fallback == policy.Require {
-		note("this host cannot do without %v (gateway, resolver), so it is spoken to in clear when it cannot protect", addr)
-		t.Inbound = "accepted"
+	if p := h.peerFor(addr); h.book.Essential(addr) && (p == nil || p.cfg == nil) && t.Inbound == "dropped" {
+		note("this host cannot do without %v (gateway, resolver, DHCP), so no rule locks it out: it is protected when it can be, and spoken to in clear when it cannot", addr)
+		t.Verdict, t.Inbound = "is protected when the other end can; passes in clear else", "accepted"
 	}
 	if p := h.peerFor(addr); p != nil {
 		note("traffic with it is %s now", p.state)

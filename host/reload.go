@@ -50,7 +50,7 @@ func (h *Host) reload(now time.Time, r Reload) {
 			h.rejudge(&c, s)
 		}
 	}
-	h.relay()
+	h.setRules()
 	for _, p := range h.sortedPeers() {
 		h.resettle(&c, p)
 	}

@@ -173,3 +173,26 @@ func (h *Host) widen(c *change, p *peer) {
 		h.ike(c.now, ikev2.CreateChild{SA: s.handle, Child: child})
 	}
 }
+
+// owner is the peer that decides about exactly this prefix, or nil.
+func (h *Host) owner(prefix netip.Prefix) *peer {
+	owns := func(p *peer) bool { return p.installed != flow.Clear && slices.Contains(p.prefixes, prefix) }
+	if i := slices.IndexFunc(h.named, owns); i >= 0 {
+		return h.named[i]
+	}
+	if p := h.peers[prefix.Addr()]; p != nil && owns(p) {
+		return p
+	}
+	return nil
+}
+
+// uncover settles prefixes that have changed hands.
+func (h *Host) uncover(gone []netip.Prefix) {
+	for _, prefix := range gone {
+		c := dataplane.SetPrefix{Prefix: prefix, State: flow.Clear}
+		if p := h.owner(prefix); p != nil {
+			c.State, c.Local = p.installed, h.insideLocal(p)
+		}
+		h.change(c)
+	}
+}

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"net/netip"
+
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
@@ -10,14 +12,39 @@ import (
 )
 
 // setRules hands the SPD to the plane, which enforces it packet by packet. What the states of prefixes say is about the
-// traffic that the SPD protects.
+// traffic that the SPD protects. No rule locks out what this host cannot do without (design: sticky without lock-out):
+// there, traffic that a rule forbids is protected when it can be.
 func (h *Host) setRules() {
 	spd := h.policy.SPD()
 	rules := make([]flow.Rule, 0, len(spd))
+	var spared selector.Set
+	for _, a := range h.book.Essentials() {
+		spared = append(spared, selector.Host(a))
+	}
 	for i := range spd {
-		rules = append(rules, ruleOf(&spd[i]))
+		r := ruleOf(&spd[i])
+		if both := r.Remote.Intersect(spared); len(both) > 0 && (r.Action == flow.Drop || r.MustOut || r.MustIn) {
+			rules = append(rules, flow.Rule{Local: r.Local, Remote: both, Action: flow.Seal})
+		}
+		rules = append(rules, r)
 	}
 	h.change(dataplane.SetRules{Rules: rules})
+}
+
+// protects reports whether the SPD protects any traffic with an address.
+func (h *Host) protects(addr netip.Addr) bool {
+	spd := h.policy.SPD()
+	for i := range spd {
+		e := &spd[i]
+		switch {
+		case !e.Remote.ContainsAddr(addr):
+		case e.Action == policy.Protect:
+			return true
+		case e.Local.Covers(selector.Any()) && e.Remote.Covers(selector.Set{selector.Host(addr)}):
+			return false
+		}
+	}
+	return false
 }
 
 func ruleOf(e *policy.Entry) flow.Rule {

@@ -221,9 +221,8 @@ func TestReloadAtAnyMoment(t *testing.T) {
 	})
 }
 
-// A policy that requires protection holds the first packet to a stranger too, and spares what the network cannot do
-// without; one that discards closes the address for both directions.
-func TestGround(t *testing.T) {
+// A policy that requires protection holds the first packet to a stranger too; one that discards closes the address.
+func TestRulesAreReloaded(t *testing.T) {
 	w := New(t, 1)
 	a, b, c := w.Host("a"), w.Host("b"), w.Host("c")
 	out := func(to netip.Addr) flow.Action {
@@ -246,12 +245,12 @@ func TestGround(t *testing.T) {
 			require(r, b)
 			r.before = append(r.before, about(b, policy.Entry{Action: policy.Bypass}))
 		}, map[string]flow.Action{b.Addr.String(): flow.Pass, c.Addr.String(): flow.Queue}},
-		{"require, but not of b's port 22: it is not locked out", func(r *rules, b *Node) {
+		{"require, but not of b's port 22", func(r *rules, b *Node) {
 			require(r, b)
 			e := about(b, policy.Entry{Action: policy.Bypass})
 			e.Remote[0].Proto, e.Remote[0].Ports = selector.TCP, selector.PortRange{From: 22, To: 22}
 			r.before = append(r.before, e)
-		}, map[string]flow.Action{b.Addr.String(): flow.Pass, c.Addr.String(): flow.Queue}},
+		}, map[string]flow.Action{b.Addr.String(): flow.Queue, c.Addr.String(): flow.Queue}},
 		{"discard b", func(r *rules, b *Node) {
 			r.before = append(r.before, about(b, policy.Entry{Action: policy.Discard}))
 		}, map[string]flow.Action{b.Addr.String(): flow.Drop, c.Addr.String(): flow.Pass}},
