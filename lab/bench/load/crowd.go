@@ -30,7 +30,7 @@ type crowd struct {
 	sockets   map[uint16]*socket
 	children  map[ikev2.ChildID]*child
 	bySPI     map[uint32]*child
-	messages  int // of one handshake, sent by the initiator without loss
+	messages  int // datagrams of one handshake that the initiator sends when nothing is lost
 
 	begun, up, failed, sent int
 	sending                 []*child // echo requests to come
@@ -42,7 +42,8 @@ func newCrowd(responder, first netip.Addr, peers int, offer ikev2.Proposal) (*cr
 	c := &crowd{
 		endpoint:  ikev2.New(ikev2.Config{IKE: []ikev2.Proposal{offer}, Encap: true}, rand.Reader),
 		responder: responder, sockets: make(map[uint16]*socket),
-		children: make(map[ikev2.ChildID]*child), bySPI: make(map[uint32]*child), messages: 2 + len(offer.AddKE),
+		children: make(map[ikev2.ChildID]*child), bySPI: make(map[uint32]*child),
+		messages: 2 + 2*len(offer.AddKE), // an ML-KEM-768 public key takes two fragments
 	}
 	for a := first; len(c.locals) < peers; a = a.Next() {
 		key, err := identity.NewEd25519(rand.Reader)

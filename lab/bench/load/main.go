@@ -31,7 +31,7 @@ type Done struct {
 	Failed  int     `json:"failed"`
 	Seconds float64 `json:"seconds"` // of wall time
 	CPU     float64 `json:"cpu"`     // seconds of this process
-	Repeats int     `json:"repeats"` // retransmissions: what a responder under load lost or left unanswered
+	Repeats int     `json:"repeats"` // datagrams more than needed: sent again, or with a cookie
 }
 
 // Echoed is the line that is printed after SIGUSR1.
