@@ -174,7 +174,7 @@ func (e *Endpoint) gone(s *sa, whole bool, err error, byPeer bool) {
 
 // noAnswer ends what waited for an answer in vain (RFC 7296 §2.4).
 func (e *Endpoint) noAnswer(s *sa) {
-	err := &NoAnswerError{Remote: s.remote, Sent: s.own.sends}
+	err := &NoAnswerError{Remote: s.remote, Sent: s.own.sends, Began: s.state.phase() != initSending}
 	st, ok := s.state.(*leavingSA)
 	switch {
 	case ok && st.whole:

@@ -13,7 +13,8 @@ type Reason uint8
 // NoAnswerError says that nobody answered: the attempt ended by retransmission timeout.
 type NoAnswerError struct {
 	Remote netip.AddrPort
-	Sent   int // datagrams
+	Sent   int  // datagrams
+	Began  bool // it had answered before, and then no more
 }
 
 func (e *NoAnswerError) Error() string {

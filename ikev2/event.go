@@ -37,7 +37,8 @@ type Initiate struct {
 	InitialContact bool
 	// Encap asks the peer for UDP encapsulation whatever the path (userspace planes).
 	Encap bool
-	// Quick ends the attempt after so many datagrams without any answer (polite probing); 0 is the usual schedule.
+	// Quick ends the attempt after so many datagrams without any answer, and offers no key exchange with long values
+	// (polite probing); 0 is the usual schedule and offer.
 	Quick int
 	// Override replaces parts of the endpoint's configuration for this IKE SA; nil: none.
 	Override *Override

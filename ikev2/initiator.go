@@ -84,8 +84,11 @@ func (e *Endpoint) initiate(ev Initiate) {
 	}
 	n := &session{handle: ev.SA, shown: true, override: ev.Override, heard: e.now, spoke: e.now}
 	st := &initSent{wish: ev, offer: e.cfg.IKE}
-	if ev.Override != nil && len(ev.Override.IKE) > 0 {
+	switch {
+	case ev.Override != nil && len(ev.Override.IKE) > 0:
 		st.offer = ev.Override.IKE
+	case ev.Quick > 0:
+		st.offer = small(st.offer)
 	}
 	at := path{ev.Local, ev.Remote}
 	s := e.newSA(n, true, e.spi(), at)
@@ -99,6 +102,25 @@ func (e *Endpoint) initiate(ev Initiate) {
 	}
 	s.hard = e.now.add(5 * time.Minute) // whatever happens, an attempt ends
 	st.generate(e, s, st.offer[0].KE[0])
+}
+
+// smallValue is the longest key exchange value that is sent to an address that may not want any, in octets.
+const smallValue = 100
+
+// small is offer without the methods whose values are long: the first message and its list of methods stay short, and
+// nobody can ask for a longer one. An offer that has no others stays as it is.
+func small(offer []Proposal) []Proposal {
+	var out []Proposal
+	for _, p := range offer {
+		p.KE = slices.DeleteFunc(slices.Clone(p.KE), func(k suite.KE) bool { return k.InitiatorLen() > smallValue })
+		if len(p.KE) > 0 {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		return offer
+	}
+	return out
 }
 
 func (st *initSent) generate(e *Endpoint, s *sa, k suite.KE) {
@@ -154,11 +176,11 @@ func (st *initSent) transmit(e *Endpoint, s *sa) {
 	}
 	st.hs.request = m.Append(nil)
 	plan := e.cfg.Init
-	if q := st.wish.Quick; q > 0 {
-		plan.Sends = max(q-st.sent, 1)
-	}
 	if s.own != nil {
 		st.sent += s.own.sends
+	}
+	if q := st.wish.Quick; q > 0 {
+		plan.Sends = max(q-st.sent, 1)
 	}
 	e.transmit(s, &request{exchange: wire.IKESAInit, data: [][]byte{st.hs.request}, plan: plan})
 }
