@@ -52,6 +52,10 @@ type Dropped struct {
 	Sample selector.Flow // of the first of them, as far as it could be read
 }
 
+// PortClosed says that an ICMP message came about an IKE datagram of ours: nothing listens on its port, or a filter on the
+// way rejects it. Nobody has proven anything. At most one per remote and second comes from a plane.
+type PortClosed struct{ Remote netip.Addr }
+
 // AddressChanged says that the host's own addresses or routes changed: what depends on a local address is to be redone.
 type AddressChanged struct{}
 
@@ -62,4 +66,5 @@ func (Spent) event()          {}
 func (Moved) event()          {}
 func (UnknownSPI) event()     {}
 func (Dropped) event()        {}
+func (PortClosed) event()     {}
 func (AddressChanged) event() {}

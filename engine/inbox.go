@@ -41,7 +41,7 @@ func (q *inbox) plane(ev dataplane.Event) {
 	switch ev.(type) {
 	case dataplane.Datagram:
 		limit = maxDatagrams
-	case dataplane.Acquire, dataplane.UnknownSPI, dataplane.Dropped, dataplane.Moved:
+	case dataplane.Acquire, dataplane.UnknownSPI, dataplane.Dropped, dataplane.Moved, dataplane.PortClosed:
 		limit = maxRepeated
 	}
 	q.put(item{event: host.FromPlane{Event: ev}}, limit)

@@ -39,6 +39,8 @@ func newInbound(p *Plane, s *socket) *inbound {
 	i := &inbound{p: p, s: s, r: newReceiver(s, vector)}
 	if s.kind != ikeSocket {
 		i.x = newStitcher(p, i)
+	} else {
+		i.r.icmp = &closedPorts{p: p}
 	}
 	return i
 }

@@ -254,10 +254,21 @@ func (p *Plane) sendTo(k kind, local, remote netip.AddrPort, b []byte) error {
 		switch {
 		case err == nil:
 			return nil
-		case tries > 2 || !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EINTR): // an ICMP error about another
+		case tries > 2 || !passing(err):
 			return fmt.Errorf("tun: send to %v: %w", remote, err)
 		}
 	}
+}
+
+// passing reports whether an error of sending may be about another datagram, of which ICMP has told, and is gone once it
+// has been told.
+func passing(err error) bool {
+	for _, e := range []error{unix.ECONNREFUSED, unix.EINTR, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EPROTO, unix.EMSGSIZE, unix.ENOPROTOOPT} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Counters implements [dataplane.Plane].

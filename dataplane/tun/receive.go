@@ -23,6 +23,7 @@ type receiver struct {
 	got   int
 	err   unix.Errno
 	fn    func(uintptr) bool
+	icmp  *closedPorts // of the IKE socket
 }
 
 func newReceiver(s *socket, vector int) *receiver {
@@ -67,6 +68,9 @@ func (r *receiver) try(fd uintptr) bool {
 			r.got, r.err = int(n), 0
 			return true
 		case e == unix.EAGAIN:
+			if r.icmp != nil { // an error wakes too, and whoever sends may have taken it from the socket
+				r.icmp.drain(int(fd))
+			}
 			return false
 		case tries < 16: // what an ICMP error left on the socket is read once
 		default:

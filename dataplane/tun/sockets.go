@@ -109,6 +109,13 @@ func (s *socket) prepare(fd int, mark uint32) error {
 			option{unix.IPPROTO_IP, unix.IP_RECVTOS, 1},
 			option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_WANT})
 	}
+	if s.kind == ikeSocket { // what ICMP says, apart from what arrives: see closedPorts
+		if s.v6 {
+			opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1})
+		} else {
+			opts = append(opts, option{unix.IPPROTO_IP, unix.IP_RECVERR, 1})
+		}
+	}
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
 			return err
