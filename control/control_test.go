@@ -61,7 +61,7 @@ func (f *fake) Records(context.Context) ([]trust.Record, error) {
 }
 
 func (f *fake) Explain(_ context.Context, a netip.Addr, port uint16) (host.Explanation, error) {
-	return host.Explanation{Addr: a, Port: port, Entry: "everything else", State: host.StateClear, Story: []string{"one"}, Hint: "do"}, f.fail
+	return host.Explanation{Addr: a, Port: port, Entry: "everything else", State: host.StateClear, Steps: []host.Step{{Name: "policy", Text: "one"}, {Name: "probe", Text: "two"}}, Reason: host.NoAnswer, Source: "btns.toml:3", Why: "nobody", Hint: "do"}, f.fail
 }
 
 func (f *fake) Down(context.Context, netip.Addr) (int, error) { return f.found, f.fail }
@@ -137,7 +137,8 @@ func TestQuestions(t *testing.T) {
 	if pins, err := c.Pins(ctx); err != nil || len(pins) != 1 || !pins[0].Sticky || pins[0].Assurance != "verified" || pins[0].LastSeen != nil {
 		t.Errorf("pins: %+v, %v", pins, err)
 	}
-	if x, err := c.Explain(ctx, addr, 443); err != nil || x.Addr != "192.0.2.7" || x.Port != 443 || x.Hint != "do" {
+	if x, err := c.Explain(ctx, addr, 443); err != nil || x.Addr != "192.0.2.7" || x.Port != 443 || x.Hint != "do" || x.Reason != "no-answer" ||
+		x.Source != "btns.toml:3" || x.Why != "nobody" || !reflect.DeepEqual(x.Steps, []Step{{"policy", "one"}, {"probe", "two"}}) || !reflect.DeepEqual(x.Story, []string{"one", "two"}) {
 		t.Errorf("explain: %+v, %v", x, err)
 	}
 	if w, err := c.Wait(ctx, addr, time.Minute); err != nil || w.Protected || w.State != "refused" || w.Why != "because" || f.waited < 50*time.Second {

@@ -22,7 +22,7 @@ func statusOf(version string, v host.StatusView, plane dataplane.Info) Status {
 		Name: nameOf(v.Key), Since: v.Since.UTC(),
 		Protected: v.Protected, Probing: v.Probing, Clear: v.Clear, Refused: v.Refused, Outage: v.Outage,
 		IKESAs: v.IKESAs, HalfOpen: v.HalfOpen, Children: v.Children, Pins: v.Pins,
-		Drops: v.Drops,
+		Drops: v.Drops, Probes: Probes(v.Probes),
 	}
 	s.Problems = append(append(s.Problems, plane.Problems...), v.Problems...)
 	s.Working = len(s.Problems) == 0
@@ -33,7 +33,7 @@ func peerOf(v host.PeerView) Peer {
 	p := Peer{
 		Addr: addrOf(v.Addr), Label: v.Name, State: string(v.State), SAs: len(v.Children),
 		Since: timeOf(v.Since), Name: nameOf(v.Key), Method: v.Method, FirstSeen: timeOf(v.FirstSeen),
-		IKE: v.IKE, Initiator: v.Initiator, Btns: v.Btns, NAT: v.NAT, Why: v.Why, Hint: v.Hint,
+		IKE: v.IKE, Initiator: v.Initiator, Btns: v.Btns, NAT: v.NAT, Reason: string(v.Reason), Why: v.Why, Hint: v.Hint,
 	}
 	if !v.Key.IsZero() {
 		p.Words = v.Key.Words()
@@ -70,11 +70,18 @@ func pinOf(r trust.Record) Pin {
 }
 
 func explanationOf(x host.Explanation) Explanation {
-	return Explanation{Addr: addrOf(x.Addr), Port: x.Port, Entry: x.Entry, State: string(x.State), Story: x.Story, Hint: x.Hint}
+	e := Explanation{
+		Addr: addrOf(x.Addr), Port: x.Port, Entry: x.Entry, Source: x.Source, State: string(x.State),
+		Reason: string(x.Reason), Why: x.Why, Story: x.Story(), Hint: x.Hint,
+	}
+	for _, s := range x.Steps {
+		e.Steps = append(e.Steps, Step{s.Name, s.Text})
+	}
+	return e
 }
 
 func waitedOf(addr netip.Addr, v host.PeerView) Waited {
-	w := Waited{Addr: addrOf(addr), State: string(v.State), Protected: v.State == host.StateProtected, Name: nameOf(v.Key), Why: v.Why, Hint: v.Hint}
+	w := Waited{Addr: addrOf(addr), State: string(v.State), Protected: v.State == host.StateProtected, Name: nameOf(v.Key), Reason: string(v.Reason), Why: v.Why, Hint: v.Hint}
 	if w.Protected {
 		w.Assurance = v.Assurance.String()
 	}
@@ -84,7 +91,7 @@ func waitedOf(addr netip.Addr, v host.PeerView) Waited {
 func eventOf(r host.Report, suppressed uint64) Event {
 	return Event{
 		Time: r.Time.UTC(), Kind: string(r.Kind), Level: levelOf(r.Level), Addr: addrOf(r.Remote), Name: nameOf(r.Key),
-		Text: r.Text, Hint: r.Hint, Reason: r.Reason, Suppressed: suppressed,
+		Text: r.Text, Hint: r.Hint, Reason: string(r.Reason), Suppressed: suppressed,
 	}
 }
 

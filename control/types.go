@@ -25,9 +25,19 @@ type Status struct {
 	HalfOpen  int               `json:"half_open"`
 	Children  int               `json:"child_sas"`
 	Pins      int               `json:"pins"`
-	Drops     map[string]uint64 `json:"drops,omitempty"`    // by reason
+	Drops     map[string]uint64 `json:"drops,omitempty"` // by reason
+	Probes    Probes            `json:"probes"`
 	Problems  []string          `json:"problems,omitempty"` // in sentences
 	Working   bool              `json:"working"`            // no problem is known
+}
+
+// Probes counts what came of unknown addresses.
+type Probes struct {
+	Tried    uint64 `json:"tried"`
+	Forgone  uint64 `json:"forgone"` // there was no room for the wish
+	Stale    uint64 `json:"stale"`   // its turn came too late
+	Waiting  int    `json:"waiting"`
+	Recalled int    `json:"recalled"` // addresses of which a result is remembered
 }
 
 // Peer is one line of /v1/peers.
@@ -50,6 +60,7 @@ type Peer struct {
 	Btns      bool       `json:"btns,omitempty"`
 	NAT       string     `json:"nat,omitempty"`
 	Children  []Child    `json:"children,omitempty"`
+	Reason    string     `json:"reason,omitempty"` // a code of docs/troubleshooting.md
 	Why       string     `json:"why,omitempty"`
 	Hint      string     `json:"hint,omitempty"`
 }
@@ -106,12 +117,22 @@ type Event struct {
 
 // Explanation is the answer of /v1/explain.
 type Explanation struct {
-	Addr  string   `json:"addr"`
-	Port  uint16   `json:"port,omitempty"`
-	Entry string   `json:"entry"`
-	State string   `json:"state"`
-	Story []string `json:"story"`
-	Hint  string   `json:"hint,omitempty"`
+	Addr   string   `json:"addr"`
+	Port   uint16   `json:"port,omitempty"`
+	Entry  string   `json:"entry"`
+	Source string   `json:"source,omitempty"` // file and line of the entry; missing: built in
+	State  string   `json:"state"`
+	Reason string   `json:"reason,omitempty"` // a code of docs/troubleshooting.md
+	Why    string   `json:"why,omitempty"`
+	Steps  []Step   `json:"steps"` // the decisions, in the order in which they are made
+	Story  []string `json:"story"` // the texts of Steps
+	Hint   string   `json:"hint,omitempty"`
+}
+
+// Step is one decision on the way.
+type Step struct {
+	Step string `json:"step"`
+	Text string `json:"text"`
 }
 
 // Waited is the answer of /v1/wait.
@@ -121,6 +142,7 @@ type Waited struct {
 	State     string `json:"state"`
 	Name      string `json:"name,omitempty"`
 	Assurance string `json:"assurance,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 	Why       string `json:"why,omitempty"`
 	Hint      string `json:"hint,omitempty"`
 }

@@ -89,7 +89,7 @@ func Start(cfg Config) (*Engine, error) {
 	e.saver = startSaver(cfg.Store, func(err error) {
 		e.inbox.put(item{call: func() {
 			e.teller.tell(time.Now(), host.Report{
-				Time: time.Now(), Kind: StoreFailed, Level: host.Warn, Reason: "store", Text: err.Error(),
+				Time: time.Now(), Kind: StoreFailed, Level: host.Warn, Reason: host.StoreTrouble, Text: err.Error(),
 				Hint: "what was learnt of peers is kept in memory and tried again: is the disk full or read-only?",
 			})
 		}}, 0)

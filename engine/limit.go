@@ -18,7 +18,7 @@ const (
 type limitKey struct {
 	remote netip.Addr
 	kind   host.Kind
-	reason string
+	reason host.Reason
 }
 
 type limitWindow struct {

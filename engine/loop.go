@@ -250,7 +250,7 @@ func (e *Engine) planeFailed(err error) {
 	}
 	now := time.Now()
 	e.teller.tell(now, host.Report{
-		Time: now, Kind: PlaneFailed, Level: host.Alarm, Reason: "plane", Text: err.Error(),
+		Time: now, Kind: PlaneFailed, Level: host.Alarm, Reason: host.PlaneTrouble, Text: err.Error(),
 		Hint: "some traffic may be stopped until btns is restarted; please report this",
 	})
 }

@@ -104,7 +104,7 @@ func (t *teller) write(s shown) {
 	if !s.Key.IsZero() {
 		add("name", s.Key.String())
 	}
-	add("reason", s.Reason)
+	add("reason", string(s.Reason))
 	add("why", s.Text)
 	add("remedy", s.Hint)
 	if s.similar > 0 {

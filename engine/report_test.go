@@ -50,7 +50,7 @@ func TestLimiter(t *testing.T) {
 	}
 	for i := range 2 * maxWindows {
 		r := a
-		r.Reason = fmt.Sprint(i)
+		r.Reason = host.Reason(fmt.Sprint(i))
 		count(r, 1)
 	}
 	if len(l.open) != maxWindows || len(l.order) != maxWindows {
@@ -93,7 +93,7 @@ func TestSlowWatcher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out []host.Action
 		for i := range watchQueue + 50 {
-			out = append(out, host.Report{Kind: host.IKENotice, Reason: fmt.Sprint(i)})
+			out = append(out, host.Report{Kind: host.IKENotice, Reason: host.Reason(fmt.Sprint(i))})
 		}
 		r := start(t, onDatagram(out...))
 		stuck := make(chan struct{})

@@ -102,9 +102,9 @@ func (e *Engine) view(now time.Time, addr netip.Addr) host.PeerView {
 			return p
 		}
 	}
-	v := host.PeerView{Addr: addr, State: x.State, Hint: x.Hint}
-	if n := len(x.Story); n > 0 {
-		v.Why = x.Story[n-1]
+	v := host.PeerView{Addr: addr, State: x.State, Reason: x.Reason, Why: x.Why, Hint: x.Hint}
+	if n := len(x.Steps); v.Why == "" && n > 0 {
+		v.Why = x.Steps[n-1].Text
 	}
 	return v
 }

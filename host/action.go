@@ -52,7 +52,7 @@ type Report struct {
 	Key    identity.Fingerprint // zero: none
 	Text   string               // what happened and why, in plain words
 	Hint   string               // what to do, possibly a command; may be empty
-	Reason string               // a short word to count by
+	Reason Reason               // a stable code, to count by and to look up; empty where nothing failed
 }
 
 // Level is how much a report matters.

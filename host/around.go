@@ -39,7 +39,7 @@ func (h *Host) surroundings(now time.Time, s Surroundings) {
 	for _, addr := range sticky {
 		if h.book.Essential(addr) {
 			h.report(now, Report{
-				Kind: NetworkChanged, Level: Warn, Remote: addr, Reason: "essential",
+				Kind: NetworkChanged, Level: Warn, Remote: addr, Reason: Spared,
 				Text: "this recorded peer is a gateway, resolver or DHCP server of the network that this host is in now, " +
 					"so its traffic may go in clear when it cannot be protected",
 				Hint: "to require protection all the same, name it in a [[peer]] of the configuration",

@@ -8,6 +8,7 @@ import (
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/probe"
 	"github.com/btns-ipsec/btns/protect"
 	"github.com/btns-ipsec/btns/selector"
 )
@@ -28,12 +29,9 @@ func (h *Host) acquire(now time.Time, ev dataplane.Acquire) {
 	if !p.local.IsValid() && p.addr == f.Remote {
 		p.local = f.Local
 	}
-	switch p.state {
-	case StateClear, StateProbing:
-		if p.cfg == nil {
-			h.stranger(now, f)
-			return
-		}
+	if p.cfg == nil && (p.state == StateClear || p.state == StateProbing || len(p.sessions) == 0 && !h.required(now, p)) {
+		h.stranger(now, f)
+		return
 	}
 	if p.cfg != nil && p.cfg.Start == StartListen && len(p.sessions) == 0 {
 		return
@@ -125,11 +123,12 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
 	} else {
 		s.promises(child.ID, child.SPI)
 	}
-	if required {
-		h.enter(now, p, StateNegotiating, "making SAs", "")
-	} else {
+	switch {
+	case !required:
 		init.Quick = politeProbes
-		h.enter(now, p, StateProbing, "trying whether the peer speaks IKE", "")
+		h.beginProbe(now, p)
+	case p.fails == 0 || p.state != StateOutage && p.state != StateRefused: // else what is wrong goes on to be said
+		h.enter(now, p, StateNegotiating, "making SAs", "")
 	}
 	h.ike(now, init)
 }
@@ -180,21 +179,8 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		return
 	}
 	p.asking = false
-	if ev.Err == nil && ev.Local == ev.Remote {
-		h.enter(now, p, StateClear, "this is an address of this host itself", "")
-		return
-	}
-	if ev.Err != nil {
-		p.fails++
-		p.retryAt = now.Add(h.pause(p))
-		if h.required(now, p) {
-			h.enter(now, p, StateOutage, "no route: "+ev.Err.Error(), "check the routes of this host")
-			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
-			return
-		}
-		h.probes.NoAnswer(now, p.addr)
-		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: no route: " + ev.Err.Error()})
-		h.forgetIdle(now, p)
+	if ev.Err != nil || ev.Local == ev.Remote {
+		h.noSource(now, p, ev)
 		return
 	}
 	if s := h.sessions[p.attempt]; s != nil && s.local.Addr() != ev.Local {
@@ -223,6 +209,9 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 func (h *Host) connect(now time.Time, addr netip.Addr) {
 	p := h.peerFor(addr)
 	if p == nil {
+		if !probe.Possible(addr) || h.policy.Outbound(flowTo(netip.Addr{}, addr)).Action != policy.Protect {
+			return // no host, or one that policy leaves alone
+		}
 		p = h.peerAt(now, addr)
 	}
 	p.retryAt = time.Time{}

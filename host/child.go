@@ -90,7 +90,7 @@ func (h *Host) childDown(now time.Time, a ikev2.ChildDown) {
 		return
 	}
 	if s := h.sessions[a.SA]; s != nil && s.up && p.state == StateProtected && a.Err != nil {
-		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Text: "the last SA for this traffic is gone: " + a.Err.Error()})
+		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Text: "the last SA for this traffic is gone: " + a.Err.Error(), Reason: ChildLost})
 	}
 	if p.state == StateProtected && len(p.sessions) > 0 {
 		// The IKE SA lives and has no child: nothing may leave in clear until the next packet makes one.
@@ -146,11 +146,11 @@ func (h *Host) childFailed(now time.Time, a ikev2.ChildFailed) {
 	if h.sends(p) {
 		return
 	}
-	why := "the peer is there, but refused an SA for this traffic: " + whyFailed(a.Err)
+	why := "the peer is there, but refused an SA for this traffic: " + outcomeOf(a.Err, false).why
 	state := StateClear
 	if h.required(now, p) {
 		state = StateRefused
 	}
-	h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: why, Reason: "child-refused"})
-	h.enter(now, p, state, why, "")
+	h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: why, Reason: ChildRefused})
+	h.enterFor(now, p, state, ChildRefused, why, "")
 }

@@ -26,6 +26,9 @@ type Config struct {
 	Probe   probe.Config
 	IKE     ikev2.Config
 	Encap   bool // the plane wants UDP encapsulation
+	// Hold is how long packets to a host that need not be protected wait until it is known whether it can be, where the
+	// policy says so; 0: DefaultHold.
+	Hold time.Duration
 	// Listen are the host's own addresses on which IKE is spoken; nil: all.
 	Listen []netip.Addr
 	Around Surroundings
@@ -180,7 +183,7 @@ func (h *Host) ring(now time.Time) {
 		h.ike(now, ikev2.Tick{})
 	}
 	for addr, ok := h.probes.Next(now); ok; addr, ok = h.probes.Next(now) {
-		h.attempt(now, h.peerAt(now, addr), nil)
+		h.turn(now, addr)
 	}
 	for {
 		a, ok := h.alarms.next(now)
@@ -195,6 +198,10 @@ func (h *Host) ring(now time.Time) {
 			}
 		case dropLingered:
 			h.change(dataplane.RemoveSA{ID: a.pair})
+		case endHold:
+			if p != nil {
+				h.holdEnds(now, p)
+			}
 		case tryAgain:
 			if p != nil && p.attempt == 0 && len(p.sessions) == 0 {
 				h.attempt(now, p, nil)

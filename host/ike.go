@@ -1,13 +1,13 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/probe"
 )
 
 // ike feeds one event to the endpoint and carries out what comes back, and what that brings about in turn.
@@ -105,7 +105,8 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	if !p.local.IsValid() {
 		p.local = a.Local.Addr()
 	}
-	h.probes.Answered(now, p.addr)
+	h.probes.Note(now, p.addr, probe.Answers, 0)
+	p.last, p.closed = outcome{}, false
 	h.shut(now, p, "the IKE SA has no child SA yet")
 	if a.InitialContact && !a.Peer.Key.IsZero() {
 		h.initialContact(now, s)
@@ -167,7 +168,7 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 	case s.leaving:
 		h.report(now, Report{Kind: PeerLeft, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer stopped in good order"})
 	case a.Err != nil:
-		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer no longer answers: its SAs are gone", Reason: "dead-peer"})
+		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer no longer answers: its SAs are gone", Reason: DeadPeer})
 	default:
 		h.report(now, Report{Kind: Unprotected, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the SAs with the peer were deleted"})
 	}
@@ -184,23 +185,17 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 
 // attemptFailed is told that an IKE SA which we began never came up.
 func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
-	why := whyFailed(err)
-	p.fails++
-	pause := h.pause(p)
-	p.retryAt = now.Add(pause)
-	var silent *ikev2.NoAnswerError
-	var refused *ikev2.RefusedError
-	switch {
-	case errors.As(err, &silent):
-		h.probes.NoAnswer(now, p.addr)
-	case errors.As(err, &refused):
-		h.probes.Refused(now, p.addr)
-	case err != nil:
-		h.probes.Incompatible(now, p.addr)
+	if h.stopping {
+		return
 	}
+	o := outcomeOf(err, p.closed)
+	h.conclude(now, p, o)
+	p.fails++
+	p.retryAt = now.Add(h.pause(p))
+	why := o.why
 	if !h.required(now, p) {
-		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: " + why})
-		h.enter(now, p, StateClear, why, "")
+		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: " + why, Reason: o.reason})
+		h.enterFor(now, p, StateClear, o.reason, why, "")
 		h.forgetIdle(now, p) // package probe remembers, within bounds
 		return
 	}
@@ -214,9 +209,9 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 			why = p.why
 		}
 	} else {
-		h.report(now, Report{Kind: Outage, Level: Warn, Remote: p.addr, Text: "must be protected and cannot be: " + why, Hint: hint, Reason: "outage"})
+		h.report(now, Report{Kind: Outage, Level: Warn, Remote: p.addr, Text: "must be protected and cannot be: " + why, Hint: hint, Reason: o.reason})
 	}
-	h.enter(now, p, state, why, hint)
+	h.enterFor(now, p, state, o.reason, why, hint)
 	if p.cfg != nil && p.cfg.Start == StartUp {
 		h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
 	}
@@ -225,22 +220,6 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 // pause is how long to wait before another attempt: from one second to a minute.
 func (h *Host) pause(p *peer) time.Duration {
 	return min(time.Second<<min(p.fails-1, 6), time.Minute)
-}
-
-func whyFailed(err error) string {
-	var silent *ikev2.NoAnswerError
-	var refused *ikev2.RefusedError
-	switch {
-	case err == nil:
-		return "the attempt was given up"
-	case errors.As(err, &silent):
-		return fmt.Sprintf("no answer to %d IKE datagrams", silent.Sent)
-	case errors.As(err, &refused) && refused.Authenticated:
-		return fmt.Sprintf("the peer refused: %v", refused)
-	case errors.As(err, &refused):
-		return fmt.Sprintf("somebody answered for the peer that it refuses: %v", refused)
-	}
-	return err.Error()
 }
 
 func (h *Host) saMoved(now time.Time, a ikev2.SAMoved) {
@@ -255,6 +234,6 @@ func (h *Host) saMoved(now time.Time, a ikev2.SAMoved) {
 }
 
 func (h *Host) notice(now time.Time, a ikev2.Notice) {
-	r := Report{Kind: IKENotice, Level: Debug, Remote: a.Remote.Addr(), Text: a.Text, Reason: a.Reason.String()}
+	r := Report{Kind: IKENotice, Level: Debug, Remote: a.Remote.Addr(), Text: a.Text, Reason: ikeReason(a.Reason)}
 	h.report(now, r)
 }

@@ -13,7 +13,10 @@ import (
 
 // The three questions of ikev2, and who answers them.
 
-var errStopping = errors.New("host: stopping")
+var (
+	errStopping  = errors.New("host: stopping")
+	errOtherPeer = errors.New("another peer answered")
+)
 
 // findCredential searches the PAD for what the peer asserts (BTNS-CORE-06). Nothing is verified yet.
 func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
@@ -24,10 +27,10 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 		err = errStopping
 	}
 	if c := s.configured(); err == nil && c != nil && entry.Name != c.Name {
-		err = fmt.Errorf("host: %v answered as %q", q.Remote.Addr(), entry.Name)
+		err = fmt.Errorf("host: %w: %v is %q", errOtherPeer, q.Remote.Addr(), entry.Name)
 	}
 	if err != nil {
-		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Key.Fingerprint(), Text: err.Error(), Reason: "pad"})
+		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Key.Fingerprint(), Text: err.Error(), Reason: refusalOf(err)})
 		h.ike(now, ikev2.Credential{SA: q.SA, Refuse: err})
 		return
 	}
@@ -86,7 +89,7 @@ func (h *Host) judgeChild(now time.Time, q ikev2.JudgeChild) {
 	answer := ikev2.ChildJudged{SA: q.SA, Child: q.Child}
 	answer.Refuse = h.fillChild(&answer, q)
 	if answer.Refuse != nil && q.Stage != ikev2.Propose {
-		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.RemoteAddr, Key: q.Peer.Key.Fingerprint(), Text: answer.Refuse.Error(), Reason: "child"})
+		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.RemoteAddr, Key: q.Peer.Key.Fingerprint(), Text: answer.Refuse.Error(), Reason: refusalOf(answer.Refuse)})
 	}
 	h.ike(now, answer)
 }

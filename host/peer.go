@@ -21,15 +21,20 @@ type peer struct {
 	since time.Time
 	why   string
 	hint  string
+	// reason is why the traffic is not protected; empty when it is, or need not be.
+	reason Reason
 
 	prefixes  []netip.Prefix // whose disposition follows state
 	installed flow.State     // of prefixes, as the plane has it
 
-	sessions []*session   // IKE SAs that are up, oldest first
-	attempt  ikev2.Handle // an IKE SA that we are making; 0: none
-	asking   bool         // FindSource is out
-	fails    int          // attempts in a row that came to nothing
-	retryAt  time.Time    // not before, when fails > 0
+	sessions  []*session   // IKE SAs that are up, oldest first
+	attempt   ikev2.Handle // an IKE SA that we are making; 0: none
+	asking    bool         // FindSource is out
+	fails     int          // attempts in a row that came to nothing
+	retryAt   time.Time    // not before, when fails > 0
+	heldUntil time.Time    // packets that may go in clear wait no longer
+	closed    bool         // ICMP said during the attempt that nothing listens there
+	last      outcome      // of the last attempt
 }
 
 // session is one IKE SA, from the first question about it.
@@ -121,7 +126,7 @@ func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 	if p.state != s {
 		p.state, p.since = s, now
 	}
-	p.why, p.hint = why, hint
+	p.why, p.hint, p.reason = why, hint, ""
 	switch s {
 	case StateClear, StateProbing:
 		h.dispose(p, flow.Clear)
@@ -141,6 +146,12 @@ func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 			h.dispose(p, flow.Protect)
 		}
 	}
+}
+
+// enterFor is enter for a state that is the consequence of something that failed.
+func (h *Host) enterFor(now time.Time, p *peer, s PeerState, r Reason, why, hint string) {
+	h.enter(now, p, s, why, hint)
+	p.reason = r
 }
 
 // acceptsClear reports whether clear packets from p still come in although p is protected: for the packets under way when

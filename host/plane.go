@@ -31,6 +31,8 @@ func (h *Host) fromPlane(now time.Time, ev dataplane.Event) {
 		h.unknownSPI(now, ev)
 	case dataplane.Dropped:
 		h.dropped(now, ev)
+	case dataplane.PortClosed:
+		h.portClosed(ev.Remote)
 	case dataplane.AddressChanged:
 		h.addressChanged(now)
 	}
@@ -94,7 +96,7 @@ func (h *Host) dropped(now time.Time, ev dataplane.Dropped) {
 		h.drops[ev.Reason] += ev.Count
 	}
 	h.report(now, Report{
-		Kind: PacketsDropped, Level: Debug, Remote: ev.Remote, Reason: ev.Reason.String(),
+		Kind: PacketsDropped, Level: Debug, Remote: ev.Remote, Reason: packetReason(ev.Reason),
 		Text: plural(ev.Count, "packet") + " dropped: " + ev.Reason.String(),
 	})
 }

@@ -22,6 +22,7 @@ type alarmKind uint8
 const (
 	endUpgrade    alarmKind = iota + 1 // clear packets are no longer accepted from peer
 	dropLingered                       // pair has outlived its last packets in flight
+	endHold                            // what may go in clear to peer has waited long enough
 	tryAgain                           // peer may be tried again
 	checkTwins                         // peer has two IKE SAs that are still not settled
 	readCounters                       // liveness, and records that wait for traffic both ways

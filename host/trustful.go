@@ -52,7 +52,7 @@ func (h *Host) record(now time.Time, s *session) {
 	switch {
 	case errors.Is(err, trust.ErrFull):
 		h.report(now, Report{
-			Kind: PeerRefused, Level: Warn, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(), Reason: "store-full",
+			Kind: PeerRefused, Level: Warn, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(), Reason: StoreFull,
 			Text: "the key cannot be recorded: the store is full", Hint: "remove records: btns trust forget HOST",
 		})
 		return
@@ -95,13 +95,13 @@ func (h *Host) suspend(s *session) {
 // tellRefusal tells the operator why trust turned a peer away, and what to do.
 func (h *Host) tellRefusal(now time.Time, s *session, who ikev2.Peer, err error) {
 	addr := s.remote.Addr()
-	r := Report{Kind: PeerRefused, Level: Warn, Remote: addr, Key: who.Key.Fingerprint(), Text: err.Error(), Reason: "trust"}
+	r := Report{Kind: PeerRefused, Level: Warn, Remote: addr, Key: who.Key.Fingerprint(), Text: err.Error(), Reason: refusalOf(err)}
 	var changed *trust.KeyChangedError
 	var unknown *trust.UnknownKeyError
 	var downgrade *trust.DowngradeError
 	switch {
 	case errors.As(err, &changed):
-		r.Kind, r.Level, r.Reason = KeyChanged, Alarm, "key-changed"
+		r.Kind, r.Level = KeyChanged, Alarm
 		r.Text = fmt.Sprintf("THE KEY OF %v HAS CHANGED, so it is refused. Recorded since %s: %v. Offered now: %v. "+
 			"Somebody may be posing as this peer, or it was re-installed.", addr, changed.Since.Format(time.DateOnly), changed.Want, changed.Got)
 		r.Hint = fmt.Sprintf("compare the new key with `btns id` on that host over another channel; if it is right: btns trust accept %v %v", addr, changed.Got)
@@ -109,13 +109,13 @@ func (h *Host) tellRefusal(now time.Time, s *session, who ikev2.Peer, err error)
 		r.Text = fmt.Sprintf("the key of %v is not known, and the trust mode is %v: %v", addr, unknown.Mode, unknown.Got)
 		r.Hint = fmt.Sprintf("after comparing it: btns trust accept %v %v", addr, unknown.Got)
 	case errors.As(err, &downgrade):
-		r.Kind, r.Level, r.Reason = KeyChanged, Alarm, "downgrade"
+		r.Kind, r.Level = KeyChanged, Alarm
 		r.Text = fmt.Sprintf("%v came without a key, but %v is recorded for it: refused", addr, downgrade.Want)
 		r.Hint = fmt.Sprintf("if that host has no key any more: btns trust forget %v", addr)
 	}
 	h.report(now, r)
 	if p := h.peers[addr]; p != nil && len(p.sessions) == 0 {
-		h.enter(now, p, StateRefused, r.Text, r.Hint)
+		h.enterFor(now, p, StateRefused, r.Reason, r.Text, r.Hint)
 	}
 }
 
@@ -155,7 +155,7 @@ func (h *Host) accept(now time.Time, a Accept) {
 	changes, err := h.book.Accept(now, a.Addr, h.around.Network, a.Key)
 	h.persist(changes)
 	if err != nil {
-		h.report(now, Report{Kind: Operator, Level: Warn, Remote: a.Addr, Key: a.Key, Text: err.Error(), Reason: "accept"})
+		h.report(now, Report{Kind: Operator, Level: Warn, Remote: a.Addr, Key: a.Key, Text: err.Error(), Reason: NotAccepted})
 		return
 	}
 	h.report(now, Report{Kind: Operator, Level: Info, Remote: a.Addr, Key: a.Key, Text: "the key is accepted for this address"})

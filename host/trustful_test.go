@@ -93,7 +93,7 @@ func TestKeyChanged(t *testing.T) {
 	if a.count(KeyChanged) != 1 || !strings.Contains(p.why, got) || !strings.Contains(p.hint, "btns trust accept") {
 		t.Fatalf("%q %q", p.why, p.hint)
 	}
-	if e := a.h.Explain(w.now, addrB, 0); !strings.Contains(strings.Join(e.Story, "\n"), got) || e.State != StateRefused {
+	if e := a.h.Explain(w.now, addrB, 0); !strings.Contains(strings.Join(e.Story(), "\n"), got) || e.State != StateRefused {
 		t.Fatalf("%+v", e)
 	}
 	a.do(Accept{Addr: addrB}) // the one refused last

@@ -6,6 +6,7 @@ import (
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/probe"
 	"github.com/btns-ipsec/btns/protect"
 )
 
@@ -38,6 +39,7 @@ type PeerView struct {
 	NAT       string // "", "us", "peer", "both"
 	Children  []ChildView
 	Why       string // for everything but protected: the reason, in plain words
+	Reason    Reason // its code; empty where nothing failed
 	Hint      string
 }
 
@@ -60,15 +62,6 @@ type StatusView struct {
 	Protected, Probing, Clear, Refused, Outage int
 	IKESAs, HalfOpen, Children, Pins, Promised int
 	Drops                                      map[string]uint64 // by reason, IKE and packets
+	Probes                                     probe.Stats
 	Problems                                   []string
-}
-
-// Explanation says why traffic with an address is treated as it is.
-type Explanation struct {
-	Addr  netip.Addr
-	Port  uint16
-	Entry string // the SPD entry that applies
-	State PeerState
-	Story []string // what is known and what was tried, a sentence each
-	Hint  string   // what to do
 }

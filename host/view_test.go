@@ -102,7 +102,7 @@ func TestExplain(t *testing.T) {
 	has := func(port uint16, parts ...string) {
 		t.Helper()
 		e := a.h.Explain(w.now, addrB, port)
-		text := strings.Join(append(e.Story, e.Entry, e.Hint, string(e.State)), "\n")
+		text := strings.Join(append(e.Story(), e.Entry, e.Hint, string(e.State)), "\n")
 		for _, part := range parts {
 			if !strings.Contains(text, part) {
 				t.Errorf("lacks %q:\n%s", part, text)
@@ -120,7 +120,7 @@ func TestExplain(t *testing.T) {
 	b := w.box("b", addrB)
 	a.do(Connect{addrB})
 	w.talk(a, b)
-	has(0, "protected", "IKE SA:", "SAs (in/out)", "is recorded for this address", "never goes in clear")
+	has(0, "protected", "an IKE SA since", " in, ", " out, ", "packets", "is recorded for this address", "never goes in clear")
 	b.kill()
 	a.boot()
 	a.acquire(addrB)
@@ -169,10 +169,10 @@ func TestWhyFailed(t *testing.T) {
 		{nil, "given up"},
 		{&ikev2.NoAnswerError{Sent: 3}, "no answer to 3"},
 		{&ikev2.RefusedError{Notify: 14, Authenticated: true}, "the peer refused"},
-		{&ikev2.RefusedError{Notify: 14}, "somebody answered for the peer"},
+		{&ikev2.RefusedError{Notify: 14}, "without proof that it was the peer"},
 		{errors.New("something else"), "something else"},
 	} {
-		if got := whyFailed(c.err); !strings.Contains(got, c.want) {
+		if got := outcomeOf(c.err, false).why; !strings.Contains(got, c.want) {
 			t.Errorf("%v: %q", c.err, got)
 		}
 	}

@@ -2,13 +2,10 @@ package host
 
 import (
 	"fmt"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
-	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -25,7 +22,7 @@ func (h *Host) Peers(now time.Time) []PeerView {
 }
 
 func (h *Host) view(now time.Time, p *peer) PeerView {
-	v := PeerView{Addr: p.addr, State: p.state, Since: p.since, Why: p.why, Hint: p.hint}
+	v := PeerView{Addr: p.addr, State: p.state, Since: p.since, Why: p.why, Hint: p.hint, Reason: p.failure()}
 	if p.cfg != nil {
 		v.Name = p.cfg.Name
 	}
@@ -97,7 +94,7 @@ func (h *Host) Status(now time.Time) StatusView {
 			v.IKESAs++
 		}
 	}
-	v.Promised = h.sas.Reserved()
+	v.Promised, v.Probes = h.sas.Reserved(), h.probes.Stats()
 	st := h.endpoint.Stats()
 	v.HalfOpen = st.HalfOpen
 	for reason, n := range st.Counts {
@@ -116,102 +113,21 @@ func (h *Host) Status(now time.Time) StatusView {
 	return v
 }
 
+// failure is the code of why traffic with p is not protected, or empty.
+func (p *peer) failure() Reason {
+	if p.reason == "" && (p.state == StateRefused || p.state == StateOutage) {
+		return CannotProtect
+	}
+	return p.reason
+}
+
 func problem(p *peer) string {
-	text := fmt.Sprintf("%v: %s", p.addr, p.why)
+	text := fmt.Sprintf("%v: %s [%s]", p.addr, p.why, p.failure())
 	if p.hint != "" {
 		text += " (" + p.hint + ")"
 	}
 	return text
 }
 
-// Explain says why traffic with an address and port is treated as it is. Port 0 is any.
-func (h *Host) Explain(now time.Time, addr netip.Addr, port uint16) Explanation {
-	e := Explanation{Addr: addr, Port: port, State: StateClear}
-	p := h.peerFor(addr)
-	f := flowTo(netip.Addr{}, addr)
-	if p != nil && p.local.IsValid() {
-		f.Local = p.local
-	}
-	if f.RemotePort = port; port != 0 {
-		f.Proto = 6
-	}
-	d := h.policy.Outbound(f)
-	e.Entry = d.Name
-	e.Story = append(e.Story, fmt.Sprintf("the policy entry %q applies: %s", d.Name, tellEntry(d)))
-	for _, r := range h.book.Lookup(now, addr, h.around.Network) {
-		e.Story = append(e.Story, h.tellRecord(now, r))
-	}
-	if p == nil {
-		e.Story = append(e.Story, h.tellProbe(addr))
-		e.Hint = fmt.Sprintf("to try it now: btns wait %v", addr)
-		return e
-	}
-	e.State, e.Hint = p.state, p.hint
-	e.Story = append(e.Story, h.tellPeer(now, p)...)
-	return e
-}
-
-func (h *Host) tellRecord(now time.Time, r trust.Record) string {
-	text := fmt.Sprintf("the key %v is recorded for this address since %s", r.Key, r.FirstSeen.Format(time.DateTime))
-	switch {
-	case h.book.Essential(r.Addr):
-		text += "; it is a gateway, resolver or DHCP server of this network, which nothing locks out, so its traffic may go in clear"
-	case h.sticky(now, r.Addr):
-		text += "; traffic with it never goes in clear by fallback"
-	}
-	return text
-}
-
-func (h *Host) tellPeer(now time.Time, p *peer) []string {
-	story := []string{fmt.Sprintf("state: %s since %s", p.state, p.since.Format(time.DateTime))}
-	if p.why != "" {
-		story = append(story, p.why)
-	}
-	if p.fails > 0 {
-		story = append(story, fmt.Sprintf("%s failed; the next not before %s", plural(uint64(p.fails), "attempt"), p.retryAt.Format(time.TimeOnly)))
-	}
-	if s := p.session(); s != nil {
-		story = append(story, fmt.Sprintf("IKE SA: %s; key %v; assurance %v", s.suite, s.who.Key.Fingerprint(), s.assurance))
-		var spis []string
-		for _, pair := range h.sas.With(p.addr) {
-			spis = append(spis, fmt.Sprintf("%08x/%08x %v %v", pair.SPIIn, pair.SPIOut, pair.Suite, pair.Mode))
-		}
-		if len(spis) > 0 {
-			story = append(story, "SAs (in/out): "+strings.Join(spis, ", "))
-		}
-	}
-	return story
-}
-
 // Records returns what is recorded of peers.
 func (h *Host) Records() []trust.Record { return h.book.List() }
-
-// tellEntry says in words what an SPD entry does.
-func tellEntry(d policy.Decision) string {
-	if d.Action != policy.Protect {
-		return d.Action.String()
-	}
-	who := "authenticated peers only"
-	switch {
-	case d.Peer != "":
-		who = fmt.Sprintf("peer %q only", d.Peer)
-	case d.NullOK:
-		who = "any peer, even without a key"
-	case d.BtnsOK:
-		who = "any peer with a key"
-	}
-	return fmt.Sprintf("protect (%v), %s", d.Fallback, who)
-}
-
-// tellProbe says what trying an unknown address came to.
-func (h *Host) tellProbe(addr netip.Addr) string {
-	s := h.probes.Status(addr)
-	if s.Result == 0 {
-		return "it has not been tried: no packet to this address has been noticed, or it waits for its turn"
-	}
-	text := fmt.Sprintf("tried at %s: %v", s.At.Format(time.DateTime), s.Result)
-	if s.Until.After(s.At) {
-		text += "; it is left alone until " + s.Until.Format(time.DateTime)
-	}
-	return text
-}

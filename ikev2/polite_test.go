@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -87,7 +88,8 @@ func TestFirstDatagramsArePolite(t *testing.T) {
 		if len(sent) != 3 || size > 600 || took > 5*time.Second {
 			t.Errorf("%d datagrams of %d octets in %v", len(sent), size, took)
 		}
-		if e, ok := down.Err.(*NoAnswerError); !ok || e.Sent != 3 || e.Began {
+		var e *NoAnswerError
+		if !errors.As(down.Err, &e) || e.Sent != 3 || e.Began {
 			t.Errorf("ended by %v", down.Err)
 		}
 	}
@@ -98,8 +100,8 @@ func TestFirstDatagramsArePolite(t *testing.T) {
 func TestUnprotectedRefusalOfProbe(t *testing.T) {
 	for _, n := range []wire.NotifyType{wire.NoProposalChosen, wire.InvalidMajorVersion, wire.AuthenticationFailed, wire.InvalidSyntax} {
 		sent, took, down := prober(t, "192.0.2.1", "192.0.2.2", 3, func(_ int, m wire.Message) *wire.Message { return reply(m, n) })
-		e, ok := down.Err.(*RefusedError)
-		if !ok || e.Notify != uint16(n) || e.Authenticated {
+		var e *RefusedError
+		if !errors.As(down.Err, &e) || e.Notify != uint16(n) || e.Authenticated {
 			t.Errorf("%v: ended by %v", n, down.Err)
 		}
 		if len(sent) > 3 || took < time.Second || took > 10*time.Second {

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"container/list"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,18 +11,20 @@ import (
 type Config struct {
 	Scope Scope
 	Rate  int // new addresses a second; 20
-	Max   int // addresses remembered; 16,384
-	Queue int // addresses that wait for their turn; 1,024
+	Max   int // addresses remembered; as many as can be tried in an hour, and at least 16,384
+	Queue int // addresses that wait for their turn, of each kind: new ones, and others; 1,024
 }
 
 const (
 	defaultRate  = 20
-	defaultMax   = 1 << 14
+	leastMax     = 1 << 14
 	defaultQueue = 1 << 10
 
 	underway = time.Minute      // an attempt that nobody told the end of
 	patience = 30 * time.Second // a wish older than this is no wish any more: its packets are long gone
-	memory   = 2 * time.Hour    // how long a result still lengthens the next pause
+	share    = 4                // of so many turns, one is for an address that came to nothing before
+	longest  = time.Hour        // pause between two attempts
+	memory   = 24 * time.Hour   // how long a result still lengthens the next pause
 )
 
 // Result is what came of trying an address.
@@ -33,8 +34,10 @@ const (
 	Trying       Result = iota + 1 // an attempt is under way
 	Answers                        // it authenticated
 	Silent                         // nobody answered
-	Refuses                        // somebody answered that it refuses, unauthenticated
+	Refuses                        // an unauthenticated message says that nothing listens there
 	Incompatible                   // it speaks IKE, and there is nothing that both accept
+	Unwanted                       // it authenticated, and this host does not want it
+	Unreachable                    // this host has no route to it
 )
 
 func (r Result) String() string {
@@ -49,22 +52,24 @@ func (r Result) String() string {
 		return "refused"
 	case Incompatible:
 		return "answers but is not compatible"
+	case Unwanted:
+		return "answers but is refused by this host"
+	case Unreachable:
+		return "no route"
 	}
 	return fmt.Sprintf("result(%d)", uint8(r))
 }
 
-// pause is how long to leave an address alone after the n-th failure in a row, beginning with 1. A refusal that anybody
-// can forge is believed for a minute at first and never for long; silence costs a host without btns a datagram burst an
-// hour in the end.
+// pause is how long to leave an address alone after the n-th failure in a row, beginning with 1. What anybody can forge is
+// believed for a minute at first, and never kills an address for longer than silence, which whoever can forge answers can
+// bring about as well. In the long run a host without btns costs one attempt an hour.
 func (r Result) pause(n int) time.Duration {
 	n = min(n-1, 10)
 	switch r {
 	case Silent:
-		return min(time.Minute<<(2*n), time.Hour)
-	case Refuses:
-		return min(time.Minute<<n, 10*time.Minute)
-	case Incompatible:
-		return min(10*time.Minute<<n, time.Hour)
+		return min(time.Minute<<(2*n), longest)
+	case Refuses, Incompatible, Unwanted, Unreachable:
+		return min(time.Minute<<n, longest)
 	}
 	return 0
 }
@@ -72,14 +77,10 @@ func (r Result) pause(n int) time.Duration {
 // Status is what is remembered of an address.
 type Status struct {
 	Result Result // zero: nothing
+	Notify uint16 // the IKE error that it answered; 0: none
 	Tries  int    // failures in a row
 	At     time.Time
 	Until  time.Time // it is left alone so long
-}
-
-type entry struct {
-	addr netip.Addr
-	Status
 }
 
 type wish struct {
@@ -87,28 +88,41 @@ type wish struct {
 	at   time.Time
 }
 
+// Stats counts since the beginning.
+type Stats struct {
+	Tried    uint64 // attempts allowed
+	Forgone  uint64 // wishes for which there was no room
+	Stale    uint64 // wishes that waited too long
+	Waiting  int
+	Recalled int // addresses remembered
+}
+
 // Prober remembers who was tried.
 type Prober struct {
-	cfg     Config
-	local   []netip.Prefix
-	entries map[netip.Addr]*list.Element // of *entry
-	order   *list.List                   // least recently changed first
-	tokens  float64
-	filled  time.Time
-	waiting []wish
+	cfg    Config
+	local  []netip.Prefix
+	table  table
+	tokens float64
+	filled time.Time
+	fresh  []wish                  // for addresses of which nothing is known
+	again  []wish                  // for those that came to nothing before
+	wished map[netip.Addr]struct{} // who is in either
+	turns  uint
+	stats  Stats
 }
 
 // New makes a prober that remembers nothing.
 func New(cfg Config) *Prober {
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&cfg.Rate, defaultRate}, {&cfg.Max, defaultMax}, {&cfg.Queue, defaultQueue}} {
-		if *d.field <= 0 {
-			*d.field = d.value
-		}
+	if cfg.Rate <= 0 {
+		cfg.Rate = defaultRate
 	}
-	return &Prober{cfg: cfg, entries: map[netip.Addr]*list.Element{}, order: list.New(), tokens: float64(cfg.Rate)}
+	if cfg.Max <= 0 { // what gives way to others has had its longest pause
+		cfg.Max = max(leastMax, cfg.Rate*int(longest/time.Second))
+	}
+	if cfg.Queue <= 0 {
+		cfg.Queue = defaultQueue
+	}
+	return &Prober{cfg: cfg, table: newTable(cfg.Max), tokens: float64(cfg.Rate), wished: map[netip.Addr]struct{}{}}
 }
 
 // SetScope changes which addresses may be tried.
@@ -124,76 +138,120 @@ func (p *Prober) Want(now time.Time, addr netip.Addr) bool {
 	if !p.ready(now, addr) {
 		return false
 	}
-	if !p.take(now) {
-		waits := slices.ContainsFunc(p.waiting, func(w wish) bool { return w.addr == addr })
-		if !waits && len(p.waiting) < p.cfg.Queue {
-			p.waiting = append(p.waiting, wish{addr, now})
-		}
+	if len(p.wished) > 0 || !p.take(now) { // nobody overtakes those who wait
+		p.wish(now, addr)
 		return false
 	}
 	p.try(now, addr)
 	return true
 }
 
+func (p *Prober) wish(now time.Time, addr netip.Addr) {
+	if _, waits := p.wished[addr]; waits {
+		return
+	}
+	q := &p.fresh
+	if p.Status(addr).Tries > 0 {
+		q = &p.again
+	}
+	if len(*q) >= p.cfg.Queue {
+		p.stats.Forgone++
+		return
+	}
+	*q = append(*q, wish{addr, now})
+	p.wished[addr] = struct{}{}
+}
+
 // Next returns an address whose turn has come, and counts it as being tried; ok is false when there is none.
 func (p *Prober) Next(now time.Time) (addr netip.Addr, ok bool) {
-	for len(p.waiting) > 0 {
-		w := p.waiting[0]
-		if now.Sub(w.at) <= patience && p.ready(now, w.addr) {
-			if !p.take(now) {
-				return netip.Addr{}, false
-			}
-			p.waiting = p.waiting[1:]
-			p.try(now, w.addr)
-			return w.addr, true
-		}
-		p.waiting = p.waiting[1:]
+	p.drop(now, &p.fresh)
+	p.drop(now, &p.again)
+	if len(p.wished) == 0 || !p.take(now) {
+		return netip.Addr{}, false
 	}
-	p.waiting = nil
-	return netip.Addr{}, false
+	q := &p.fresh
+	if p.turns++; len(p.fresh) == 0 || p.turns%share == 0 && len(p.again) > 0 {
+		q = &p.again
+	}
+	addr = (*q)[0].addr
+	p.shift(q)
+	p.try(now, addr)
+	return addr, true
+}
+
+// drop ends the wishes at the head of q that are none any more.
+func (p *Prober) drop(now time.Time, q *[]wish) {
+	for len(*q) > 0 {
+		w := (*q)[0]
+		fresh := now.Sub(w.at) <= patience
+		if fresh && p.ready(now, w.addr) {
+			return
+		}
+		if !fresh {
+			p.stats.Stale++
+		}
+		p.shift(q)
+	}
+}
+
+// shift ends the oldest wish of q.
+func (p *Prober) shift(q *[]wish) {
+	delete(p.wished, (*q)[0].addr)
+	if *q = (*q)[1:]; len(*q) == 0 {
+		*q = nil
+	}
 }
 
 // Deadline returns when Next has something to look at.
 func (p *Prober) Deadline() (time.Time, bool) {
-	if len(p.waiting) == 0 {
+	if len(p.wished) == 0 {
 		return time.Time{}, false
 	}
 	missing := max(1-p.tokens, 0)
 	return p.filled.Add(time.Duration(missing/float64(p.cfg.Rate)*float64(time.Second)) + time.Millisecond), true
 }
 
-// Answered, NoAnswer, Refused and Incompatible say what came of an attempt.
-func (p *Prober) Answered(now time.Time, addr netip.Addr) { p.note(now, addr, Answers) }
-
-// NoAnswer says that nobody answered.
-func (p *Prober) NoAnswer(now time.Time, addr netip.Addr) { p.note(now, addr, Silent) }
-
-// Refused says that an unauthenticated answer refused.
-func (p *Prober) Refused(now time.Time, addr netip.Addr) { p.note(now, addr, Refuses) }
-
-// Incompatible says that the address speaks IKE but nothing that we accept.
-func (p *Prober) Incompatible(now time.Time, addr netip.Addr) { p.note(now, addr, Incompatible) }
+// Note says what came of an attempt; notify is the IKE error that was answered, if one was.
+func (p *Prober) Note(now time.Time, addr netip.Addr, r Result, notify uint16) {
+	addr = plain(addr)
+	if !addr.IsValid() {
+		return
+	}
+	s := Status{Result: r, Notify: notify, At: now}
+	if r != Answers {
+		s.Tries = p.table.get(addr).Tries + 1
+		s.Until = now.Add(r.pause(s.Tries))
+	}
+	p.table.put(addr, s)
+}
 
 // Heard says that a valid IKE message came from addr: what spoke against trying it is forgotten. It takes no memory,
-// since such messages are not authenticated.
+// since such messages are not authenticated. An attempt under way keeps the count of failures before it: a host that
+// answers and comes to nothing is left alone longer each time.
 func (p *Prober) Heard(_ time.Time, addr netip.Addr) {
-	if e := p.entries[plain(addr)]; e != nil {
-		if r := e.Value.(*entry).Result; r == Silent || r == Refuses || r == Incompatible {
-			p.forget(e)
-		}
+	addr = plain(addr)
+	if r := p.Status(addr).Result; r != Trying && r != Answers {
+		p.table.forget(addr)
 	}
 }
 
 // Status returns what is remembered of addr.
 func (p *Prober) Status(addr netip.Addr) Status {
-	if e := p.entries[plain(addr)]; e != nil {
-		return e.Value.(*entry).Status
+	if addr = plain(addr); !addr.IsValid() {
+		return Status{}
 	}
-	return Status{}
+	return p.table.get(addr)
 }
 
 // Len is how many addresses are remembered.
-func (p *Prober) Len() int { return len(p.entries) }
+func (p *Prober) Len() int { return len(p.table.at) }
+
+// Stats returns the counts.
+func (p *Prober) Stats() Stats {
+	s := p.stats
+	s.Waiting, s.Recalled = len(p.wished), p.Len()
+	return s
+}
 
 // ready reports whether nothing but the rate speaks against trying addr.
 func (p *Prober) ready(now time.Time, addr netip.Addr) bool {
@@ -205,37 +263,8 @@ func (p *Prober) try(now time.Time, addr netip.Addr) {
 	if now.Sub(s.At) > memory {
 		s.Tries = 0
 	}
-	p.put(addr, Status{Result: Trying, Tries: s.Tries, At: now, Until: now.Add(underway)})
-}
-
-func (p *Prober) note(now time.Time, addr netip.Addr, r Result) {
-	addr = plain(addr)
-	if !addr.IsValid() {
-		return
-	}
-	s := Status{Result: r, At: now}
-	if r != Answers {
-		s.Tries = p.Status(addr).Tries + 1
-		s.Until = now.Add(r.pause(s.Tries))
-	}
-	p.put(addr, s)
-}
-
-func (p *Prober) put(addr netip.Addr, s Status) {
-	if e := p.entries[addr]; e != nil {
-		e.Value.(*entry).Status = s
-		p.order.MoveToBack(e)
-		return
-	}
-	if len(p.entries) >= p.cfg.Max {
-		p.forget(p.order.Front())
-	}
-	p.entries[addr] = p.order.PushBack(&entry{addr, s})
-}
-
-func (p *Prober) forget(e *list.Element) {
-	delete(p.entries, e.Value.(*entry).addr)
-	p.order.Remove(e)
+	p.stats.Tried++
+	p.table.put(addr, Status{Result: Trying, Tries: s.Tries, At: now, Until: now.Add(underway)})
 }
 
 // take takes one attempt out of what the rate allows; a second's worth can come at once.

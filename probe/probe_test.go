@@ -13,6 +13,13 @@ var (
 	a1 = netip.MustParseAddr("203.0.113.1")
 )
 
+func minutes(ns ...int) (list []time.Duration) {
+	for _, n := range ns {
+		list = append(list, time.Duration(n)*time.Minute)
+	}
+	return list
+}
+
 func nth(i int) netip.Addr { return netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}) }
 
 // design.md, probing is polite: never to what is not one host elsewhere.
@@ -58,13 +65,14 @@ func TestScope(t *testing.T) {
 func TestBackOff(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		note   func(*Prober, time.Time, netip.Addr)
 		result Result
 		pauses []time.Duration
 	}{
-		{"silence", (*Prober).NoAnswer, Silent, []time.Duration{time.Minute, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour}},
-		{"refusal", (*Prober).Refused, Refuses, []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute}},
-		{"incompatible", (*Prober).Incompatible, Incompatible, []time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour}},
+		{"silence", Silent, minutes(1, 4, 16, 60, 60)},
+		{"refusal", Refuses, minutes(1, 2, 4, 8, 16, 32, 60, 60)},
+		{"incompatible", Incompatible, minutes(1, 2, 4, 8, 16, 32, 60, 60)},
+		{"unwanted", Unwanted, minutes(1, 2, 4, 8, 16, 32, 60, 60)},
+		{"no route", Unreachable, minutes(1, 2, 4, 8, 16, 32, 60, 60)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p, now := New(Config{}), t0
@@ -75,8 +83,8 @@ func TestBackOff(t *testing.T) {
 				if p.Want(now, a1) {
 					t.Fatal("tried twice at once")
 				}
-				tc.note(p, now, a1)
-				if s := p.Status(a1); s.Result != tc.result || s.Tries != i+1 || !s.Until.Equal(now.Add(pause)) {
+				p.Note(now, a1, tc.result, 14)
+				if s := p.Status(a1); s.Result != tc.result || s.Notify != 14 || s.Tries != i+1 || !s.Until.Equal(now.Add(pause)) {
 					t.Fatalf("try %d: %+v", i, s)
 				}
 				if p.Want(now.Add(pause-1), a1) {
@@ -88,7 +96,7 @@ func TestBackOff(t *testing.T) {
 			if s := p.Status(a1); s.Result != 0 || !p.Want(now, a1) {
 				t.Fatalf("a valid message clears it: %+v", s)
 			}
-			p.Answered(now, a1)
+			p.Note(now, a1, Answers, 0)
 			p.Heard(now, a1)
 			if s := p.Status(a1); s.Result != Answers || !p.Want(now, a1) {
 				t.Fatalf("%+v", s)
@@ -105,12 +113,12 @@ func TestForgetting(t *testing.T) {
 		t.Fatal("an attempt is under way for a minute")
 	}
 	for range 4 {
-		p.NoAnswer(t0, a1)
+		p.Note(t0, a1, Silent, 0)
 	}
-	if !p.Want(t0.Add(3*time.Hour), a1) {
+	if !p.Want(t0.Add(25*time.Hour), a1) {
 		t.Fatal("not allowed")
 	}
-	if p.NoAnswer(t0.Add(3*time.Hour), a1); p.Status(a1).Tries != 1 {
+	if p.Note(t0.Add(25*time.Hour), a1, Silent, 0); p.Status(a1).Tries != 1 {
 		t.Fatalf("%+v", p.Status(a1))
 	}
 }
@@ -124,8 +132,8 @@ func TestManyDestinations(t *testing.T) {
 			tried++
 		}
 	}
-	if tried != 20 || p.Len() != 20 || len(p.waiting) != 100 {
-		t.Fatalf("%d tried, %d remembered, %d wait", tried, p.Len(), len(p.waiting))
+	if tried != 20 || p.Len() != 20 || len(p.wished) != 100 {
+		t.Fatalf("%d tried, %d remembered, %d wait", tried, p.Len(), len(p.wished))
 	}
 	now := t0
 	for turn := range 100 {
@@ -149,9 +157,9 @@ func TestManyDestinations(t *testing.T) {
 		t.Fatal("nothing waits")
 	}
 	for i := range 10_000 {
-		p.NoAnswer(now, nth(i))
+		p.Note(now, nth(i), Silent, 0)
 	}
-	if p.Len() != 500 || p.order.Len() != 500 {
+	if p.Len() != 500 || len(p.table.slots) != 501 {
 		t.Fatalf("%d remembered", p.Len())
 	}
 }
@@ -176,11 +184,11 @@ func TestPoliteInAnyOrder(t *testing.T) {
 			before := p.Status(a)
 			switch rapid.IntRange(0, 6).Draw(t, "op") {
 			case 0:
-				p.Answered(now, a)
+				p.Note(now, a, Answers, 0)
 			case 1:
-				p.NoAnswer(now, a)
+				p.Note(now, a, Silent, 0)
 			case 2:
-				p.Refused(now, a)
+				p.Note(now, a, Refuses, 0)
 			case 3:
 				p.Heard(now, a)
 			case 4:
@@ -198,7 +206,7 @@ func TestPoliteInAnyOrder(t *testing.T) {
 					}
 				}
 			}
-			if p.Len() > 4 || p.order.Len() != p.Len() || len(p.waiting) > 3 {
+			if p.Len() > 4 || len(p.table.slots) > 5 || len(p.fresh) > 3 || len(p.again) > 3 || len(p.wished) != len(p.fresh)+len(p.again) {
 				t.Fatal("unbounded")
 			}
 		}

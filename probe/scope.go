@@ -20,6 +20,12 @@ const (
 	Listed             // those of a list; an empty list is none
 )
 
+// Possible reports whether an address can be that of one host elsewhere.
+func Possible(a netip.Addr) bool { return unicast(plain(a)) }
+
+// Admits reports whether an address may be tried at all.
+func (p *Prober) Admits(a netip.Addr) bool { return p.admits(plain(a)) }
+
 // admits reports whether a, in plain form, may be tried.
 func (p *Prober) admits(a netip.Addr) bool {
 	if !unicast(a) || p.isBroadcast(a) {

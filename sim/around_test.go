@@ -50,7 +50,7 @@ func TestGatewayIsNotLockedOut(t *testing.T) {
 			if tally := other.tally(a.Addr); tally.Clear == 0 || tally.Protected > 0 {
 				w.Fail("the gateway received %+v", *tally)
 			}
-			if story := strings.Join(a.host.Explain(w.now, other.Addr, 0).Story, "; "); !strings.Contains(story, "gateway") {
+			if story := strings.Join(a.host.Explain(w.now, other.Addr, 0).Story(), "; "); !strings.Contains(story, "gateway") {
 				w.Fail("explained as %s", story)
 			}
 		})

@@ -73,7 +73,7 @@ func TestListenElsewhereAndRequire(t *testing.T) {
 		w.Fail("the prefix of b is in state %v", s)
 	}
 	x := a.host.Explain(w.now, b.Addr, 0)
-	if x.State != host.StateOutage || !strings.Contains(strings.Join(x.Story, " "), "IKE is not spoken") || !strings.Contains(x.Hint, "listen") {
+	if x.State != host.StateOutage || !strings.Contains(strings.Join(x.Story(), " "), "IKE is not spoken") || !strings.Contains(x.Hint, "listen") {
 		w.Fail("explained as %+v", x)
 	}
 	if strings.Contains(w.Ladder(), "IKE_SA_INIT") {

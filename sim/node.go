@@ -202,6 +202,9 @@ func (n *Node) carryOut(actions []host.Action) {
 			n.Reloaded = &a
 		case host.Report:
 			n.Reports[a.Kind]++
+			if a.Reason != "" && !a.Reason.Known() || a.Reason == "" && a.Level >= host.Warn {
+				n.w.Fail("%s reports %s with the reason %q", n.Name, a.Kind, a.Reason)
+			}
 			n.w.say("%s: %s %v %s", n.Name, a.Kind, a.Remote, a.Text)
 		}
 	}

@@ -28,11 +28,11 @@ func newExplain(g *globals) *cobra.Command {
 		if *asJSON {
 			return printJSON(w, x)
 		}
-		if err := pairs(w, [2]string{"address", x.Addr}, [2]string{"state", x.State}, [2]string{"rule", x.Entry}); err != nil {
+		if err := pairs(w, [2]string{"address", x.Addr}, [2]string{"state", x.State}, [2]string{"rule", x.Entry}, [2]string{"reason", x.Reason}); err != nil {
 			return err
 		}
-		for _, sentence := range x.Story {
-			fmt.Fprintf(w, "- %s\n", sentence)
+		for _, s := range x.Steps {
+			fmt.Fprintf(w, "- %s: %s\n", s.Step, s.Text)
 		}
 		if x.Hint != "" {
 			fmt.Fprintf(w, "hint: %s\n", x.Hint)

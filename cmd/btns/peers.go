@@ -78,6 +78,7 @@ func printPeer(w io.Writer, p control.Peer) error {
 		{"first seen", stamp(p.FirstSeen)},
 		{"IKE", p.IKE},
 		{"notes", strings.Join(flags, ", ")},
+		{"reason", p.Reason},
 		{"why", p.Why},
 		{"hint", p.Hint},
 	}

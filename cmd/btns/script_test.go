@@ -114,9 +114,10 @@ func (canned) Records(context.Context) ([]trust.Record, error) {
 }
 
 func (canned) Explain(_ context.Context, a netip.Addr, port uint16) (host.Explanation, error) {
-	x := host.Explanation{Addr: a, Port: port, Entry: "everything else", State: host.StateProtected, Story: []string{"all is well"}}
+	x := host.Explanation{Addr: a, Port: port, Entry: "everything else", State: host.StateProtected, Steps: []host.Step{{Name: "state", Text: "all is well"}}}
 	if a != good {
-		x.State, x.Story, x.Hint = host.StateClear, []string{"no packet was seen"}, "send it something"
+		x.State, x.Steps, x.Hint = host.StateClear, []host.Step{{Name: "probe", Text: "no packet was seen"}}, "send it something"
+		x.Reason = host.NoAnswer
 	}
 	return x, nil
 }

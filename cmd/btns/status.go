@@ -53,6 +53,7 @@ func printStatus(w io.Writer, s control.Status) error {
 		[2]string{"peers", fmt.Sprintf("%d protected, %d probing, %d in clear, %d refused, %d out of reach", s.Protected, s.Probing, s.Clear, s.Refused, s.Outage)},
 		[2]string{"SAs", fmt.Sprintf("%d IKE, %d half-open, %d child", s.IKESAs, s.HalfOpen, s.Children)},
 		[2]string{"pins", fmt.Sprintf("%d recorded", s.Pins)},
+		[2]string{"probes", fmt.Sprintf("%d tried, %d waiting, %d remembered", s.Probes.Tried, s.Probes.Waiting, s.Probes.Recalled)},
 		[2]string{"drops", dropText(s.Drops)},
 	)
 	for _, p := range s.Problems {

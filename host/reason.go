@@ -1,0 +1,88 @@
+package host
+
+import (
+	"github.com/btns-ipsec/btns/dataplane/flow"
+	"github.com/btns-ipsec/btns/ikev2"
+)
+
+// Reason is the stable code of why something failed or was refused: programs may depend on it. Every one stands in
+// [Reasons] with a sentence and a hint.
+type Reason string
+
+// What comes of an attempt to make SAs.
+const (
+	NoAnswer      Reason = "no-answer"
+	NoFurther     Reason = "no-further-answer"
+	PortClosed    Reason = "port-closed"
+	NoProposal    Reason = "no-proposal"
+	PeerError     Reason = "peer-error"
+	PeerRejects   Reason = "peer-rejects-us"
+	BadPeer       Reason = "bad-peer"
+	NoRoute       Reason = "no-route"
+	OwnAddress    Reason = "own-address"
+	GivenUp       Reason = "given-up"
+	ChildRefused  Reason = "child-refused"
+	DeadPeer      Reason = "dead-peer"
+	ChildLost     Reason = "child-lost"
+	CannotProtect Reason = "cannot-protect" // for states that nobody has given a better one
+)
+
+// What this host says no to.
+const (
+	NotInPAD     Reason = "not-in-pad"
+	WrongKey     Reason = "wrong-key"
+	WrongAnswer  Reason = "wrong-peer"
+	ChildOutside Reason = "child-outside-policy"
+	Changed      Reason = "key-changed"
+	UnknownKey   Reason = "key-unknown"
+	NoKey        Reason = "downgrade"
+	StoreFull    Reason = "store-full"
+	NotAccepted  Reason = "nothing-to-accept"
+	Stopping     Reason = "stopping"
+	Spared       Reason = "essential"
+)
+
+// What the machine cannot do; package engine reports these.
+const (
+	PlaneTrouble Reason = "plane"
+	StoreTrouble Reason = "store"
+)
+
+// ikeReason and packetReason are the codes of what ikev2 and the planes count.
+func ikeReason(r ikev2.Reason) Reason { return Reason("ike-" + r.String()) }
+
+func packetReason(r flow.Reason) Reason { return Reason(r.String()) }
+
+// Meaning is what a reason is in words.
+type Meaning struct {
+	Reason Reason
+	Text   string // a sentence
+	Hint   string // what to do; empty where there is nothing to do
+}
+
+// Meaning returns what stands in the table about r, or only its code.
+func (r Reason) Meaning() Meaning {
+	for _, g := range groups {
+		for _, m := range g.of {
+			if m.Reason == r {
+				return m
+			}
+		}
+	}
+	return Meaning{Reason: r}
+}
+
+// Known reports whether r stands in the table.
+func (r Reason) Known() bool { return r.Meaning().Text != "" }
+
+// Group is reasons that belong together.
+type Group struct {
+	Title string
+	of    []Meaning
+}
+
+// All returns the reasons of the group.
+func (g Group) All() []Meaning { return append([]Meaning(nil), g.of...) }
+
+// Reasons returns all that there are, in groups.
+func Reasons() []Group { return append([]Group(nil), groups[:]...) }
