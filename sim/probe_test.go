@@ -66,6 +66,7 @@ func newLone(t *testing.T, edit func(*host.Config)) *lone {
 	}
 	l.host = h
 	l.carryOut(h.Start(l.now, nil))
+	l.all = nil // the rules, which are about everybody
 	return l
 }
 
