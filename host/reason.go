@@ -40,6 +40,7 @@ const (
 	NotAccepted  Reason = "nothing-to-accept"
 	Stopping     Reason = "stopping"
 	Spared       Reason = "essential"
+	Reconfigured Reason = "reload"
 )
 
 // What the machine cannot do; package engine reports these.

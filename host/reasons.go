@@ -29,6 +29,7 @@ var groups = [...]Group{
 		{StoreFull, "The key cannot be recorded: the store is full of records that must be kept.", "Remove records of hosts that are gone: btns trust forget HOST"},
 		{NotAccepted, "There is no refused key that could be accepted for this address.", "Name the key: btns trust accept HOST KEY"},
 		{Spared, "A recorded peer is a gateway, resolver or DHCP server of this network, so nothing locks it out: its traffic may go in clear.", "To require protection all the same, name it in a [[peer]] of the configuration."},
+		{Reconfigured, "Another configuration was put in force; what it forbids has ended.", "See what it says of this traffic: `btns policy test`."},
 		{Stopping, "This host is stopping, so it takes no new peers.", ""},
 	}},
 	{Title: "What the machine cannot do", of: []Meaning{

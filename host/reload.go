@@ -55,7 +55,7 @@ func (h *Host) reload(now time.Time, r Reload) {
 		h.resettle(&c, p)
 	}
 	h.uncover(c.gone)
-	h.report(now, Report{Kind: Operator, Level: Info, Text: "another configuration is in force: " + c.summary(), Reason: "reload"})
+	h.report(now, Report{Kind: Operator, Level: Info, Text: "another configuration is in force: " + c.summary(), Reason: Reconfigured})
 	h.out = append(h.out, Reloaded{Changes: c.done})
 }
 

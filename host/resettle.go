@@ -49,7 +49,7 @@ func (h *Host) sever(c *change, pair *sad.Pair, why error) {
 	c.ended++
 	c.say("%v: SAs ended: %v", pair.Peer, why)
 	h.report(c.now, Report{
-		Kind: Unprotected, Level: Warn, Remote: pair.Peer, Key: pair.Key.Fingerprint(), Reason: "reload",
+		Kind: Unprotected, Level: Warn, Remote: pair.Peer, Key: pair.Key.Fingerprint(), Reason: Reconfigured,
 		Text: "the configuration no longer allows the SAs with this peer: " + why.Error(),
 	})
 }
