@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests or the demo need and the machine lacks, from Debian packages.
 #
-#   install-deps.sh test | demo
+#   install-deps.sh test | demo | emulator
 #
 # No service is started or enabled. Libreswan's package conflicts with strongSwan's: it is unpacked beside it, in
 # ${LAB_PEERS:-/opt/lab-peers}/libreswan, and only what it depends on is installed. Can be run any number of times;
@@ -10,7 +10,7 @@ set -euo pipefail
 
 die() { echo "install-deps: $*" >&2; exit 1; }
 
-[ $# = 1 ] || die "what for? test or demo"
+[ $# = 1 ] || die "what for? test, demo or emulator"
 [ "$(id -u)" = 0 ] || die "needs root to install packages"
 
 peers=${LAB_PEERS:-/opt/lab-peers}
@@ -34,6 +34,7 @@ want iputils-ping ping
 want tcpdump tcpdump
 case $1 in
 demo) ;;
+emulator) want qemu-user qemu-mips ;;
 test)
     plugins=/usr/lib/ipsec/plugins
     want iperf3 iperf3
@@ -56,7 +57,7 @@ test)
         unpack_libreswan=1
     fi
     ;;
-*) die "what for? test or demo" ;;
+*) die "what for? test, demo or emulator" ;;
 esac
 
 [ ${#need[@]} -gt 0 ] || [ -n "${unpack_libreswan:-}" ] || exit 0
