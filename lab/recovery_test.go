@@ -17,8 +17,8 @@ func TestCrashAndRestart(t *testing.T) {
 	a, b, wire := netlab.New(t).Pair()
 	atFirst := b.Snapshot()
 	da, db := a.Btns(""), b.Btns("")
-	da.Wait(netlab.B4)
-	if n := a.Ping(netlab.B4, 5); n != 5 {
+	db.Wait(netlab.A4) // what b went to by itself, it remembers as required
+	if n := b.Ping(netlab.A4, 5); n != 5 {
 		t.Fatalf("%d of 5 pings came back", n)
 	}
 	netlab.Until(t, 10*time.Second, "b remembers a", func() error {
@@ -26,6 +26,7 @@ func TestCrashAndRestart(t *testing.T) {
 	})
 
 	clear := wire.CaptureClear("b")
+	b.Start("restless", "ping", "-n", "-q", "-i0.01", netlab.A4)
 	db.Crash()
 	if err := b.Reaches(netlab.A4); err == nil {
 		t.Error("after a crash, b reaches its remembered peer, and nobody protects it")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -15,8 +16,8 @@ import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 )
 
-// tableName is that of the plane's tables in nftables. What is in them closes protected prefixes even when the plane has
-// died.
+// tableName is that of the plane's tables in nftables; a number follows where a plane that was killed has left its own. What
+// is in them closes protected prefixes even when the plane has died, until another one has closed them anew.
 const tableName = "btns"
 
 // filter keeps clear text from and to protected prefixes off the host, and has packets pass strict reverse-path filters
@@ -34,6 +35,7 @@ type filter struct {
 	nets   map[int]map[netip.Prefix]bool // what is in the sets of networks
 	news   []string                      // interfaces to be covered
 	spd    spdChains
+	left   []*nftables.Table // of a plane that was killed: see succeed
 }
 
 // setPair is the set of one kind for IPv4 and IPv6.
@@ -49,6 +51,8 @@ const (
 
 var setNames = [...]string{"closed", "closed-net", "open", "open-net"}
 
+const coversName = "covered"
+
 // memo is a chain without rules. Its name says that the setting was off before: a plane that is killed cannot restore it.
 const memo = "src-valid-mark-was-off"
 
@@ -60,7 +64,7 @@ func openFilter(c Config, device string) (f *filter, err error) {
 	if f.nft, err = nftables.New(nftables.AsLasting()); err != nil {
 		return nil, fmt.Errorf("tun: nftables: %w", err)
 	}
-	if err = dropTables(f.nft); err == nil {
+	if f.left, err = tables(f.nft); err == nil {
 		err = f.build()
 	}
 	if err != nil {
@@ -70,30 +74,87 @@ func openFilter(c Config, device string) (f *filter, err error) {
 	return f, nil
 }
 
-// dropTables removes the plane's tables if they are there.
+// tables lists those of planes, dead or alive.
+func tables(c *nftables.Conn) (ours []*nftables.Table, err error) {
+	all, err := c.ListTables()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		number, named := strings.CutPrefix(t.Name, tableName)
+		if named && strings.Trim(number, "0123456789") == "" && (t.Family == nftables.TableFamilyINet || t.Family == nftables.TableFamilyARP) {
+			ours = append(ours, t)
+		}
+	}
+	return ours, nil
+}
+
+// shutTables has the tables of a plane that was killed drop what its programs on interfaces dropped, before those go.
+func shutTables() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("tun: nftables: %w", err)
+	}
+	left, err := tables(c)
+	for _, t := range left {
+		if s, e := c.GetSetByName(t, coversName); e == nil {
+			c.FlushSet(s)
+		}
+	}
+	if err = errors.Join(err, c.Flush()); err != nil {
+		return fmt.Errorf("tun: nftables: %w", err)
+	}
+	return nil
+}
+
+// dropTables removes the plane's tables if they are there, and restores the setting that a memo in them is about.
 func dropTables(c *nftables.Conn) error {
-	tables, err := c.ListTables()
+	ours, err := tables(c)
 	if err != nil {
 		return err
 	}
-	for _, t := range tables {
-		if t.Name == tableName && (t.Family == nftables.TableFamilyINet || t.Family == nftables.TableFamilyARP) {
-			recall(c, t)
-			c.DelTable(t)
-		}
+	if remembers(c, ours) {
+		_ = writeSetting(markSetting, "0")
+	}
+	for _, t := range ours {
+		c.DelTable(t)
 	}
 	return c.Flush()
 }
 
-// recall restores the setting that the memo in a table is about.
-func recall(c *nftables.Conn, t *nftables.Table) {
-	if _, err := c.ListChain(t, memo); err == nil {
-		_ = writeSetting(markSetting, "0")
+func remembers(c *nftables.Conn, tables []*nftables.Table) bool {
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool {
+		_, err := c.ListChain(t, memo)
+		return err == nil
+	})
+}
+
+// succeed takes the place of a plane that was killed. What that one closed stays closed until this one has been told what
+// to close, so that nothing leaves in clear between.
+func (f *filter) succeed() error {
+	if len(f.left) == 0 {
+		return nil
+	}
+	for _, t := range f.left {
+		f.nft.DelTable(t)
+	}
+	f.left = nil
+	return f.nft.Flush()
+}
+
+// free is a name that no table has.
+func (f *filter) free() string {
+	for n, name := 2, tableName; ; n++ {
+		if !slices.ContainsFunc(f.left, func(t *nftables.Table) bool { return t.Name == name }) {
+			return name
+		}
+		name = fmt.Sprintf("%s%d", tableName, n)
 	}
 }
 
 func (f *filter) build() error {
-	f.table = f.nft.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
+	name := f.free()
+	f.table = f.nft.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyINet})
 	for kind := range f.sets {
 		for fam := range 2 {
 			s := &nftables.Set{
@@ -107,7 +168,7 @@ func (f *filter) build() error {
 			}
 		}
 	}
-	f.covers = &nftables.Set{Table: f.table, Name: "covered", ID: 2*uint32(len(setNames)) + 1, KeyType: nftables.TypeIFName}
+	f.covers = &nftables.Set{Table: f.table, Name: coversName, ID: 2*uint32(len(setNames)) + 1, KeyType: nftables.TypeIFName}
 	if err := f.nft.AddSet(f.covers, nil); err != nil {
 		return err
 	}
@@ -115,10 +176,10 @@ func (f *filter) build() error {
 	f.arrivals()
 	f.departures()
 	f.diversions()
-	if v, err := readSetting(markSetting); err == nil && v == "0" {
+	if v, err := readSetting(markSetting); err == nil && v == "0" || remembers(f.nft, f.left) {
 		f.nft.AddChain(&nftables.Chain{Name: memo, Table: f.table})
 	}
-	f.arp = f.nft.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyARP})
+	f.arp = f.nft.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyARP})
 	f.neighbours()
 	if err := f.nft.Flush(); err != nil {
 		return err

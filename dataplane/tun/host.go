@@ -70,6 +70,9 @@ func openHost(p *Plane) (_ *host, err error) {
 	if h.cfg.Unrouted {
 		return h, h.up()
 	}
+	if err = shutTables(); err != nil {
+		return nil, err
+	}
 	if err = h.clean(); err != nil {
 		return nil, err
 	}
@@ -242,7 +245,7 @@ func (h *host) install() error {
 				failed = err
 			}
 		}
-		if err := h.filter.commit(); err != nil && failed == nil {
+		if err := errors.Join(h.filter.commit(), h.filter.succeed()); err != nil && failed == nil {
 			failed = err
 		}
 	}

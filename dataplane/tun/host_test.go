@@ -291,11 +291,16 @@ func TestLeavesNothing(t *testing.T) {
 		t.Error("a dead plane left protected hosts open")
 	}
 	a.open(Config{Device: "btns0"})
+	if a.ping(b4) == nil || b.ping(a4) == nil {
+		t.Error("the next plane has opened what the dead one left closed, before it was told anything")
+	}
+	a.apply()
 	a.mustPing(b4)
 	a.in(func() { _ = a.plane.Close() })
 	if after := a.snapshot(); after != before {
 		t.Errorf("before:\n%s\nafter Open and Close:\n%s", before, after)
 	}
+	a.victim(t)()
 	a.victim(t)()
 	a.in(func() {
 		if err := Cleanup(Config{}); err != nil {
