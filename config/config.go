@@ -26,6 +26,7 @@ type Config struct {
 	Trust  trust.Mode
 	Policy *policy.Policy
 	Peers  []Peer
+	aes    bool // this machine is quick at it
 	// Warnings are what an operator should look at, in plain words.
 	Warnings []string
 }

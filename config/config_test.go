@@ -105,6 +105,29 @@ func full(t *testing.T) *Config {
 	return c
 }
 
+// What is offered without being named begins with what the machine is quick at.
+func TestQuickCipherFirst(t *testing.T) {
+	for _, aes := range []bool{true, false} {
+		c, err := parseOn("btns.toml", nil, nil, aes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := protect.ChaCha20Poly1305
+		if aes {
+			want = protect.AESGCM16
+		}
+		spd := c.Policy.SPD()
+		if got := spd[len(spd)-1].Offer[0].Encr; got != want {
+			t.Errorf("AES %v: ESP begins with %v", aes, got)
+		}
+		for _, p := range c.Host().IKE.IKE[:2] {
+			if got := p.Encr[0].Encr; got != want {
+				t.Errorf("AES %v: IKE begins with %v", aes, got)
+			}
+		}
+	}
+}
+
 func TestFullFile(t *testing.T) {
 	c := full(t)
 	if c.Plane != PlaneTUN || c.Trust != trust.Strict || c.Probe.Mode != probe.Listed || len(c.Probe.List) != 2 || len(c.Listen) != 2 {

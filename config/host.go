@@ -12,6 +12,7 @@ import (
 func (c *Config) Host() host.Config {
 	h := host.Config{
 		Policy: c.Policy, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
+		IKE: ikev2.Config{IKE: ikev2.DefaultProposals(c.aes)},
 	}
 	for i := range c.Peers {
 		h.Peers = append(h.Peers, c.Peers[i].host())

@@ -24,6 +24,7 @@ type reader struct {
 	name string
 	read func(string) ([]byte, error)
 	at   map[string]position
+	aes  bool // what is offered begins with AES
 	errs []*Error
 
 	listen  []netip.Addr
@@ -34,13 +35,18 @@ type reader struct {
 
 // Parse reads a document. name is for messages; read opens the files that the document names.
 func Parse(name string, text []byte, read func(string) ([]byte, error)) (*Config, error) {
+	return parseOn(name, text, read, fastAES())
+}
+
+// parseOn is Parse on a machine that is quick at AES or not.
+func parseOn(name string, text []byte, read func(string) ([]byte, error), aes bool) (*Config, error) {
 	var f file
 	d := toml.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&f); err != nil {
 		return nil, tomlError(name, err)
 	}
-	r := &reader{name: name, read: read, at: positions(text)}
+	r := &reader{name: name, read: read, aes: aes, at: positions(text)}
 	c := r.config(&f)
 	if len(r.errs) > 0 {
 		return nil, r.joined()
@@ -104,6 +110,7 @@ func (r *reader) source(key string) string {
 
 func (r *reader) config(f *file) *Config {
 	c := &Config{
+		aes:   r.aes,
 		Plane: oneOf(r, "plane", f.Plane, PlaneAuto, map[string]Plane{"auto": PlaneAuto, "kernel": PlaneKernel, "tun": PlaneTUN}),
 		State: f.State, Socket: f.Socket,
 		Log: Log{

@@ -111,7 +111,7 @@ func (r *reader) ike(key string, texts []string) []suite.IKE {
 // esp reads proposals of ESP; none is the default offer. The key exchanges of all of them are for further children.
 func (r *reader) esp(key string, texts []string) (offer []protect.Suite, ke []uint16) {
 	if len(texts) == 0 {
-		return policy.DefaultOffer(true), nil
+		return policy.DefaultOffer(r.aes), nil
 	}
 	for _, t := range texts {
 		p, err := parseProposal(t)

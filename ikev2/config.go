@@ -82,9 +82,12 @@ func ProposalOf(s suite.IKE) Proposal {
 }
 
 // DefaultProposals is the hybrid key exchange first, then the same without ML-KEM for peers that have none, then ciphers
-// for older peers.
-func DefaultProposals() []Proposal {
+// for older peers. The cipher that the processor is fast at comes first.
+func DefaultProposals(aes bool) []Proposal {
 	aead := []Encryption{{protect.AESGCM16, 128}, {protect.AESGCM16, 256}, {protect.ChaCha20Poly1305, 256}}
+	if !aes {
+		aead = []Encryption{aead[2], aead[0], aead[1]}
+	}
 	prfs := []suite.PRF{suite.PRFSHA256, suite.PRFSHA384, suite.PRFSHA512}
 	curves := []suite.KE{suite.X25519, suite.P256, suite.P384}
 	all := append(curves[:3:3], suite.MODP3072, suite.MODP4096, suite.MODP2048)
@@ -102,7 +105,7 @@ func DefaultProposals() []Proposal {
 // Defaults is what a zero Config means.
 func Defaults() Config {
 	return Config{
-		IKE: DefaultProposals(),
+		IKE: DefaultProposals(true),
 		Lifetime: protect.Lifetime{
 			Soft:   protect.Limits{Time: 4*time.Hour - 15*time.Minute},
 			Hard:   protect.Limits{Time: 4 * time.Hour},

@@ -216,8 +216,8 @@ func TestForgedInitErrors(t *testing.T) {
 	p.connect()
 	// Alone they end the attempt, after a while.
 	p = newPair(t, 94, plain(), plain())
-	p.b.cfg.IKE = DefaultProposals()[2:]
-	p.a.cfg.IKE = DefaultProposals()[1:2]
+	p.b.cfg.IKE = DefaultProposals(true)[2:]
+	p.a.cfg.IKE = DefaultProposals(true)[1:2]
 	p.step(p.a, p.initiation(p.a))
 	p.run(time.Minute)
 	if len(p.a.down) != 1 {

@@ -123,7 +123,7 @@ func newNode(t testing.TB, name string, cfg Config, entropy io.Reader) *node {
 
 // plain is a configuration without ML-KEM, so that a seed has one trace and handshakes are quick.
 func plain() Config {
-	return Config{IKE: DefaultProposals()[1:]}
+	return Config{IKE: DefaultProposals(true)[1:]}
 }
 
 func newPair(t testing.TB, seed uint64, cfgA, cfgB Config) *pair {

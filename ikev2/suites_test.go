@@ -39,7 +39,7 @@ func TestAllTransforms(t *testing.T) {
 	}
 	for i, s := range all {
 		mine := []Proposal{ProposalOf(s)}
-		p := newPair(t, uint64(i), Config{IKE: mine}, Config{IKE: append(DefaultProposals(), mine...)})
+		p := newPair(t, uint64(i), Config{IKE: mine}, Config{IKE: append(DefaultProposals(true), mine...)})
 		offer := []protect.Suite{{Encr: s.Encr, KeyBits: s.KeyBits, Integ: s.Integ}}
 		p.a.offer, p.b.offer = offer, append(offer, offer...)
 		a, _ := p.connect()
@@ -76,7 +76,7 @@ func TestHybridDefault(t *testing.T) {
 
 // Two key exchanges that both go by IKE_INTERMEDIATE; one of the types chosen as NONE (RFC 9370 §2.2.1).
 func TestSeveralIntermediates(t *testing.T) {
-	offer := DefaultProposals()[:1]
+	offer := DefaultProposals(true)[:1]
 	offer[0].AddKE = [][]suite.KE{{suite.MLKEM768}, {suite.P384, suite.NoKE}, {suite.MODP2048}}
 	p := newPair(t, 33, Config{IKE: offer}, Config{IKE: offer})
 	a, b := p.connect()
@@ -88,7 +88,7 @@ func TestSeveralIntermediates(t *testing.T) {
 	p.step(p.b, RekeySA{b})
 	p.run(time.Minute)
 	p.settled("three additional key exchanges")
-	theirs := DefaultProposals()[:1]
+	theirs := DefaultProposals(true)[:1]
 	theirs[0].AddKE = [][]suite.KE{{suite.MLKEM768}, {suite.NoKE}, {suite.MODP2048}}
 	p = newPair(t, 34, Config{IKE: offer}, Config{IKE: theirs})
 	a, _ = p.connect()
