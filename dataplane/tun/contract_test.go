@@ -203,12 +203,18 @@ func (h *harness) FromNet(w planetest.Wired) {
 	h.send(h.net, append(p[:n], payload...))
 }
 
-// Seen waits until nothing has happened for a while.
+// Seen waits until nothing has happened for a while in which this process was not kept waiting itself: on a busy machine
+// the plane may be as late as its test.
 func (h *harness) Seen() (s planetest.Seen) {
-	const quiet = 40 * time.Millisecond
-	t := time.NewTimer(quiet)
+	const (
+		beat  = 10 * time.Millisecond
+		late  = 3 * time.Millisecond
+		quiet = 4 // beats in time and without anything
+	)
+	t := time.NewTimer(beat)
 	defer t.Stop()
-	for {
+	began, calm := time.Now(), 0
+	for end := began.Add(10 * time.Second); calm < quiet && began.Before(end); {
 		select {
 		case x := <-h.seen:
 			switch x := x.(type) {
@@ -217,12 +223,17 @@ func (h *harness) Seen() (s planetest.Seen) {
 			case deliveredPacket:
 				s.Delivered = append(s.Delivered, x)
 			}
-			t.Reset(quiet)
+			calm = 0
 		case <-t.C:
-			all := h.a.seen()
-			s.Events = all[h.asked:]
-			h.asked = len(all)
-			return s
+			if calm++; time.Since(began) > beat+late {
+				calm = 0
+			}
 		}
+		began = time.Now()
+		t.Reset(beat)
 	}
+	all := h.a.seen()
+	s.Events = all[h.asked:]
+	h.asked = len(all)
+	return s
 }
