@@ -1,6 +1,7 @@
 package planetest
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"sync"
@@ -55,6 +56,14 @@ func changes(edit func([]dataplane.Change) []dataplane.Change) func(*rules) {
 			return dataplane.Next(t, edit(slices.Clone(c)))
 		}
 	}
+}
+
+// gives is 1 for a change that gives a prefix to the plane.
+func gives(c dataplane.Change) int {
+	if p, ok := c.(dataplane.SetPrefix); ok && p.State != flow.Clear {
+		return 1
+	}
+	return 0
 }
 
 // without leaves out changes of a type.
@@ -298,6 +307,10 @@ func unwrap(t *flow.Table, w Wired) ([]byte, *flow.Pair, flow.Reason) {
 // careless are planes that break the rest of the contract.
 func careless() []fault {
 	return []fault{
+		{"returns prefixes first, whatever follows", changes(func(c []dataplane.Change) []dataplane.Change {
+			slices.SortStableFunc(c, func(a, b dataplane.Change) int { return cmp.Compare(gives(a), gives(b)) })
+			return c
+		})},
 		{"applies changes in another order", changes(func(c []dataplane.Change) []dataplane.Change {
 			slices.SortStableFunc(c, func(a, b dataplane.Change) int { return rank(a) - rank(b) })
 			return c

@@ -38,6 +38,7 @@ func outbound() []Case {
 		{"a moved peer is sent to at its new address (RFC 7296 §2.23)", moveOut},
 		{"fragments do not go into transport mode (RFC 4303 §3.3.4)", fragmentOut},
 		{"changes apply in order", inOrder},
+		{"a prefix is what the last change of a batch says", lastState},
 		{"a failed change stops those behind it", failedChange},
 		{"IKE messages go and come unchanged", ike},
 		{"counters count", counters},
@@ -271,6 +272,16 @@ func inOrder(s *scene) {
 	other.KeysIn, other.KeysOut = s.spec(2).KeysIn, s.spec(2).KeysOut
 	s.apply(s.add(one, true), dataplane.RemoveSA{ID: 1}, s.add(other, true), s.state(flow.Closed), s.state(flow.Protect))
 	s.same("the last state and the last pair", s.opened(1, s.send(s.out(1)).Wire), s.out(1))
+}
+
+func lastState(s *scene) {
+	s.apply(s.add(s.spec(1), true), s.state(flow.Protect), s.state(flow.Clear))
+	s.same("returned, on the wire in clear", wire(s.send(s.out(1)), Clear), s.out(1))
+	s.same("returned, delivered", s.receive(s.clear(s.in(1))).Delivered, s.in(1))
+	s.apply(s.state(flow.Hold), s.state(flow.Clear), s.state(flow.Protect))
+	seen := s.send(s.out(2))
+	s.noClear("given again", seen)
+	s.same("given again", s.opened(1, seen.Wire), s.out(2))
 }
 
 func failedChange(s *scene) {

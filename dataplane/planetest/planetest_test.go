@@ -27,6 +27,7 @@ var aim = map[string]string{
 	"keeps sending on a retired SA":              "a retired pair does not send",
 	"ignores hard limits":                        "a hard limit ends a pair",
 	"applies changes in another order":           "changes apply in order",
+	"returns prefixes first, whatever follows":   "a prefix is what the last change of a batch says",
 	"moves the window before authentication":     "a forgery is dropped",
 	"keeps held packets without bound":           "the queue of Hold",
 	"goes on after a change that failed":         "a failed change",

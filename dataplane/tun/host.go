@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -201,10 +202,11 @@ func (h *host) source(remote netip.Addr) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// setPrefix notes a change for withdraw and install.
+// setPrefix notes a change for withdraw and install, which come in this order: what is returned is not given any more.
 func (h *host) setPrefix(prefix netip.Prefix, s flow.State, local netip.Addr) {
 	c := prefixChange{prefix, s, local, local}
 	if s == flow.Clear {
+		h.adding = slices.DeleteFunc(h.adding, func(o prefixChange) bool { return o.prefix == prefix })
 		h.gone = append(h.gone, c)
 		return
 	}
