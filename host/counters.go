@@ -100,7 +100,7 @@ func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
 	was := s.seen
 	s.seen = t
 	if t.in > was.in {
-		s.proofs = 0
+		s.proofs, s.inUse = 0, true
 		if at := notAfter(now, t.lastIn); at.After(s.alive) {
 			s.alive = at
 		}

@@ -55,6 +55,7 @@ type Host struct {
 	counters map[flow.PairID]dataplane.Counters
 	lastRead time.Time // of the counters
 	nextRead time.Time // zero: no alarm for it is set
+	keeping  bool      // an alarm is set at which records of sessions in use are renewed
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
@@ -218,6 +219,8 @@ func (h *Host) ring(now time.Time) {
 		case expireRecords:
 			h.persist(h.book.Expire(now))
 			h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
+		case keepRecords:
+			h.keepRecords(now)
 		case stopNow:
 			h.out = append(h.out, Stopped{})
 		}

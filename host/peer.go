@@ -58,6 +58,7 @@ type session struct {
 	named     bool             // that entry names the key, or authenticated the identity
 	assurance identity.Assurance
 	recorded  bool // trust has been told that traffic went both ways
+	inUse     bool // packets of the peer came since trust was last told that it is alive
 
 	seen   traffic   // at the last reading
 	alive  time.Time // last proof of life that came to be known here

@@ -27,6 +27,7 @@ const (
 	checkTwins                         // peer has two IKE SAs that are still not settled
 	readCounters                       // liveness, and records that wait for traffic both ways
 	expireRecords                      // records age (BTNS-TRUST-14)
+	keepRecords                        // those of sessions in use do not
 	stopNow                            // enough waited for answers to our farewells
 )
 

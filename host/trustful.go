@@ -61,6 +61,7 @@ func (h *Host) record(now time.Time, s *session) {
 		h.ike(now, ikev2.DeleteSA{SA: s.handle})
 		return
 	}
+	h.keepSoon(now)
 	for _, c := range changes {
 		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 {
 			h.report(now, Report{
