@@ -80,6 +80,14 @@ const (
 	PacketsDropped Kind = "packets-dropped" // counted by reason
 	IKENotice      Kind = "ike"             // something that IKE noticed
 	PeerLeft       Kind = "peer-left"       // the peer stopped in good order
+	KeyLowered     Kind = "key-lowered"     // less is known of a key than was
+	KeyRaised      Kind = "key-raised"      // more is
+	KeyReplaced    Kind = "key-replaced"    // one key took the place of another
+	KeyRotated     Kind = "key-rotated"     // a key named successors, or one came into use
+	KeyRevoked     Kind = "key-revoked"     // a key was withdrawn
+	KeyShared      Kind = "key-shared"      // an address with many keys, or a key with many addresses
+	KeyCloned      Kind = "key-cloned"      // two machines have the same key
+	ConflictOver   Kind = "conflict-over"   // the recorded key is back after another one was refused
 	NetworkChanged Kind = "network"         // this host is in another network, and what follows from that
 	Operator       Kind = "operator"        // done on command
 )

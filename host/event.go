@@ -44,9 +44,19 @@ type Forget struct {
 
 // Accept records another key for an address, after it was refused. A zero Key takes the one refused last.
 type Accept struct {
+	Addr   netip.Addr
+	Key    identity.Fingerprint
+	Beside bool // the other keys of the address stay: a load balancer with several machines behind it
+}
+
+// Verify says that an operator compared the key of an address, or with an invalid Addr a key wherever it comes from.
+type Verify struct {
 	Addr netip.Addr
 	Key  identity.Fingerprint
 }
+
+// Revoke withdraws a key: it is refused whatever else speaks for it.
+type Revoke struct{ Key identity.Fingerprint }
 
 // Stop ends everything in good order: peers are told. [Stopped] comes when nothing is left to wait for.
 type Stop struct{}
@@ -61,4 +71,6 @@ func (Connect) event()      {}
 func (Down) event()         {}
 func (Forget) event()       {}
 func (Accept) event()       {}
+func (Verify) event()       {}
+func (Revoke) event()       {}
 func (Stop) event()         {}

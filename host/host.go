@@ -163,12 +163,17 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.forget(now, ev)
 	case Accept:
 		h.accept(now, ev)
+	case Verify:
+		h.verify(now, ev)
+	case Revoke:
+		h.revoke(now, ev)
 	case Reload:
 		h.reload(now, ev)
 	case Stop:
 		h.stop(now)
 	}
 	h.ring(now)
+	h.heed(now)
 	return h.take()
 }
 

@@ -75,11 +75,14 @@ func (h *Host) peerOf(now time.Time, s *session) *peer {
 // with the record of its address.
 func (h *Host) judgePeer(now time.Time, q ikev2.JudgePeer) {
 	s := h.sessionOf(now, q.SA, q.Local, q.Remote)
-	s.initiator, s.nat = q.Initiator, q.NAT
+	s.initiator, s.nat, s.who = q.Initiator, q.NAT, q.Peer
 	v := h.judgeKey(now, s, q.Peer, s.named)
 	s.assurance = v.Assurance
 	if v.Refuse != nil {
-		h.tellRefusal(now, s, q.Peer, v.Refuse)
+		h.tellRefusal(now, s, q.Peer, v)
+	}
+	if v.Warn != nil {
+		h.tellOtherAddress(now, s, v.Warn)
 	}
 	h.ike(now, ikev2.PeerJudged{SA: q.SA, Refuse: v.Refuse})
 }

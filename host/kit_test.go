@@ -187,9 +187,11 @@ func (b *box) do(ev Event) {
 
 func (b *box) plane(ev dataplane.Event) { b.do(FromPlane{ev}) }
 
-func (b *box) acquire(to netip.Addr) {
-	b.plane(dataplane.Acquire{Flow: selector.Flow{Proto: 6, Local: b.addr, Remote: to, LocalPort: 40000, RemotePort: 80}})
+func acquireOf(b *box, to netip.Addr) dataplane.Acquire {
+	return dataplane.Acquire{Flow: selector.Flow{Proto: 6, Local: b.addr, Remote: to, LocalPort: 40000, RemotePort: 80}}
 }
+
+func (b *box) acquire(to netip.Addr) { b.plane(acquireOf(b, to)) }
 
 // later posts what the host as it is now waits for: a restart in between makes it void.
 func (b *box) later(f func()) {

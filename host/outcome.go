@@ -76,8 +76,11 @@ func refusalOf(err error) Reason {
 	var changed *trust.KeyChangedError
 	var unknown *trust.UnknownKeyError
 	var downgrade *trust.DowngradeError
+	var revoked *trust.RevokedKeyError
 	var child *policy.ChildError
 	switch {
+	case errors.As(err, &revoked):
+		return RevokedKey
 	case errors.As(err, &changed):
 		return Changed
 	case errors.As(err, &unknown):

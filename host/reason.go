@@ -3,6 +3,7 @@ package host
 import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/trust"
 )
 
 // Reason is the stable code of why something failed or was refused: programs may depend on it. Every one stands in
@@ -36,8 +37,12 @@ const (
 	Changed      Reason = "key-changed"
 	UnknownKey   Reason = "key-unknown"
 	NoKey        Reason = "downgrade"
+	RevokedKey   Reason = "key-revoked"
+	OtherAddress Reason = "key-of-other-address"
+	LessKnown    Reason = "assurance-lowered"
 	StoreFull    Reason = "store-full"
 	NotAccepted  Reason = "nothing-to-accept"
+	NotDone      Reason = "not-done"
 	Stopping     Reason = "stopping"
 	Spared       Reason = "essential"
 	Reconfigured Reason = "reload"
@@ -53,6 +58,9 @@ const (
 func ikeReason(r ikev2.Reason) Reason { return Reason("ike-" + r.String()) }
 
 func packetReason(r flow.Reason) Reason { return Reason(r.String()) }
+
+// trustReason is the code of why what is recorded has changed.
+func trustReason(w trust.Why) Reason { return Reason("trust-" + string(w)) }
 
 // Meaning is what a reason is in words.
 type Meaning struct {

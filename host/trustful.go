@@ -57,7 +57,7 @@ func (h *Host) record(now time.Time, s *session) {
 		})
 		return
 	case err != nil: // another key was recorded in the meantime (BTNS-TRUST-34)
-		h.tellRefusal(now, s, s.who, err)
+		h.tellRefusal(now, s, s.who, trust.Verdict{Refuse: err})
 		h.ike(now, ikev2.DeleteSA{SA: s.handle})
 		return
 	}
@@ -93,40 +93,6 @@ func (h *Host) suspend(s *session) {
 	}
 }
 
-// tellRefusal tells the operator why trust turned a peer away, and what to do.
-func (h *Host) tellRefusal(now time.Time, s *session, who ikev2.Peer, err error) {
-	addr := s.remote.Addr()
-	r := Report{Kind: PeerRefused, Level: Warn, Remote: addr, Key: who.Key.Fingerprint(), Text: err.Error(), Reason: refusalOf(err)}
-	var changed *trust.KeyChangedError
-	var unknown *trust.UnknownKeyError
-	var downgrade *trust.DowngradeError
-	switch {
-	case errors.As(err, &changed):
-		r.Kind, r.Level = KeyChanged, Alarm
-		r.Text = fmt.Sprintf("THE KEY OF %v HAS CHANGED, so it is refused. Recorded since %s: %v. Offered now: %v. "+
-			"Somebody may be posing as this peer, or it was re-installed.", addr, changed.Since.Format(time.DateOnly), changed.Want, changed.Got)
-		r.Hint = fmt.Sprintf("compare the new key with `btns id` on that host over another channel; if it is right: btns trust accept %v %v", addr, changed.Got)
-	case errors.As(err, &unknown):
-		r.Text = fmt.Sprintf("the key of %v is not known, and the trust mode is %v: %v", addr, unknown.Mode, unknown.Got)
-		r.Hint = fmt.Sprintf("after comparing it: btns trust accept %v %v", addr, unknown.Got)
-	case errors.As(err, &downgrade):
-		r.Kind, r.Level = KeyChanged, Alarm
-		r.Text = fmt.Sprintf("%v came without a key, but %v is recorded for it: refused", addr, downgrade.Want)
-		r.Hint = fmt.Sprintf("if that host has no key any more: btns trust forget %v", addr)
-	}
-	h.report(now, r)
-	if p := h.peers[addr]; p != nil && len(p.sessions) == 0 {
-		h.enterFor(now, p, StateRefused, r.Reason, r.Text, r.Hint)
-	}
-}
-
-func refusedByTrust(err error) bool {
-	var changed *trust.KeyChangedError
-	var unknown *trust.UnknownKeyError
-	var downgrade *trust.DowngradeError
-	return errors.As(err, &changed) || errors.As(err, &unknown) || errors.As(err, &downgrade)
-}
-
 const unrecorded = "nothing is recorded of this address"
 
 func (h *Host) forget(now time.Time, f Forget) {
@@ -153,23 +119,19 @@ func (h *Host) forget(now time.Time, f Forget) {
 }
 
 func (h *Host) accept(now time.Time, a Accept) {
-	changes, err := h.book.Accept(now, a.Addr, h.around.Network, a.Key)
+	let := h.book.Accept
+	if a.Beside {
+		let = h.book.AcceptBeside
+	}
+	changes, err := let(now, a.Addr, h.around.Network, a.Key)
 	h.persist(changes)
 	if err != nil {
 		h.report(now, Report{Kind: Operator, Level: Warn, Remote: a.Addr, Key: a.Key, Text: err.Error(), Reason: NotAccepted})
 		return
 	}
 	h.report(now, Report{Kind: Operator, Level: Info, Remote: a.Addr, Key: a.Key, Text: "the key is accepted for this address"})
-	p := h.peers[a.Addr]
-	if p == nil && h.sticky(now, a.Addr) { // it had left in good order, and the operator's word ends that
-		p = h.peerAt(now, a.Addr)
-	}
-	if p == nil || len(p.sessions) > 0 {
-		return
-	}
-	p.fails, p.retryAt = 0, time.Time{}
-	h.enter(now, p, StateNegotiating, "accepted by the operator; the next packet makes SAs", "")
-	h.attempt(now, p, nil)
+	h.heed(now)
+	h.letIn(now, a.Addr)
 }
 
 // expectsKey reports whether N(INITIAL_CONTACT) is true and useful: a key is recorded for p, and no SA with it exists

@@ -270,7 +270,7 @@ func TestStrict(t *testing.T) {
 	if p := a.h.peers[addrB]; !strings.Contains(p.hint, "btns trust accept") {
 		t.Fatalf("%q", p.hint)
 	}
-	a.do(Accept{addrB, b.cfg.Signer.Public.Fingerprint()})
+	a.do(Accept{Addr: addrB, Key: b.cfg.Signer.Public.Fingerprint()})
 	a.want(addrB, StateProtected, flow.Protect)
 }
 
