@@ -127,6 +127,7 @@ func (w *walk) records(addr netip.Addr) {
 	for _, r := range rs {
 		w.say(stepTrust, "%s", w.h.tellRecord(w.now, r))
 	}
+	w.waiting(addr)
 }
 
 func (h *Host) tellRecord(now time.Time, r trust.Record) string {

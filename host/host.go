@@ -53,9 +53,10 @@ type Host struct {
 	sessions map[ikev2.Handle]*session
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
-	lastRead time.Time // of the counters
-	nextRead time.Time // zero: no alarm for it is set
-	keeping  bool      // an alarm is set at which records of sessions in use are renewed
+	lastRead time.Time    // of the counters
+	nextRead time.Time    // zero: no alarm for it is set
+	waiting  []netip.Addr // of peers whose keys wait for the operator, oldest first
+	keeping  bool         // an alarm is set at which records of sessions in use are renewed
 
 	began    time.Time
 	drops    [flow.Reasons]uint64

@@ -106,7 +106,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 		p.local = a.Local.Addr()
 	}
 	h.probes.Note(now, p.addr, probe.Answers, 0)
-	p.last, p.closed = outcome{}, false
+	p.last, p.closed, p.waits, p.accepted = outcome{}, false, false, false
 	h.shut(now, p, "the IKE SA has no child SA yet")
 	if a.InitialContact && !a.Peer.Key.IsZero() {
 		h.initialContact(now, s)
@@ -188,6 +188,7 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	if h.stopping {
 		return
 	}
+	p.accepted = false
 	o := outcomeOf(err, p.closed)
 	h.conclude(now, p, o)
 	p.fails++

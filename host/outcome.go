@@ -83,6 +83,8 @@ func refusalOf(err error) Reason {
 		return RevokedKey
 	case errors.As(err, &changed):
 		return Changed
+	case errors.As(err, &unknown) && unknown.Mode == trust.Ask:
+		return KeyWaits
 	case errors.As(err, &unknown):
 		return UnknownKey
 	case errors.As(err, &downgrade):

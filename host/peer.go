@@ -30,6 +30,8 @@ type peer struct {
 	sessions  []*session   // IKE SAs that are up, oldest first
 	attempt   ikev2.Handle // an IKE SA that we are making; 0: none
 	asking    bool         // FindSource is out
+	waits     bool         // its key was turned away until the operator accepts it; see [Host.awaits]
+	accepted  bool         // and now it is tried whether that lets it in
 	fails     int          // attempts in a row that came to nothing
 	retryAt   time.Time    // not before, when fails > 0
 	heldUntil time.Time    // packets that may go in clear wait no longer
@@ -94,7 +96,7 @@ func (h *Host) settle(s *session, child ikev2.ChildID, came bool) {
 
 // required reports whether traffic with p may never go in clear.
 func (h *Host) required(now time.Time, p *peer) bool {
-	return p.cfg != nil || h.policyRequires(p.addr) || h.sticky(now, p.addr) && h.protects(p.addr)
+	return p.cfg != nil || h.policyRequires(p.addr) || h.sticky(now, p.addr) && h.protects(p.addr) || h.awaits(p)
 }
 
 // peerAt returns the peer of an address, making it if need be.

@@ -36,6 +36,7 @@ const (
 	ChildOutside Reason = "child-outside-policy"
 	Changed      Reason = "key-changed"
 	UnknownKey   Reason = "key-unknown"
+	KeyWaits     Reason = "key-waits"
 	NoKey        Reason = "downgrade"
 	RevokedKey   Reason = "key-revoked"
 	OtherAddress Reason = "key-of-other-address"

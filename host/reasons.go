@@ -25,6 +25,7 @@ var groups = [...]Group{
 		{ChildOutside, "The peer asks for an SA that the policy does not grant it.", "Compare the selectors and modes on both sides."},
 		{Changed, "The peer came with another key than the recorded one. It was re-installed, or somebody is posing as it.", "Compare the new key over another channel; if it is right: btns trust accept HOST KEY"},
 		{UnknownKey, "The key of the peer is not known, and the trust mode lets no unknown key in.", "Compare it over another channel; if it is right: btns trust accept HOST KEY"},
+		{KeyWaits, "The key of the peer is not known, and the trust mode is to ask: it waits for the operator, and so do packets.", "Compare it over another channel; if it is right: btns trust accept HOST KEY"},
 		{NoKey, "The peer came without a key, and one is recorded for it: a downgrade.", "If that host has no key any more: btns trust forget HOST"},
 		{RevokedKey, "The peer came with a key that was revoked: whoever has it now may not be the peer.", "Give that host a new key, and compare it over another channel."},
 		{OtherAddress, "The key is right for the name that was asked for, and another one is recorded for the address.", "If the name has moved to another address, nothing is wrong."},

@@ -27,6 +27,9 @@ func (h *Host) tellRefusal(now time.Time, s *session, who ikev2.Peer, v trust.Ve
 	case errors.As(v.Refuse, &unknown):
 		r.Text = fmt.Sprintf("the key of %v is not known, and the trust mode is %v: %v", addr, unknown.Mode, unknown.Got)
 		r.Hint = fmt.Sprintf("after comparing it: btns trust accept %v %v", addr, unknown.Got)
+		if unknown.Mode == trust.Ask && h.await(now, s) {
+			r.Text = fmt.Sprintf("the key of %v waits for your word, and so do packets: %v", addr, unknown.Got)
+		}
 	case errors.As(v.Refuse, &downgrade):
 		r.Kind, r.Level = KeyChanged, Alarm
 		r.Text = fmt.Sprintf("%v came without a key, but %v is recorded for it: refused", addr, downgrade.Want)
