@@ -90,20 +90,29 @@ func (h *Host) judgePeer(now time.Time, q ikev2.JudgePeer) {
 // judgeChild answers which selectors a child may have (BTNS-CORE-13: for every child and rekey, in both roles).
 func (h *Host) judgeChild(now time.Time, q ikev2.JudgeChild) {
 	answer := ikev2.ChildJudged{SA: q.SA, Child: q.Child}
-	answer.Refuse = h.fillChild(&answer, q)
+	answer.Refuse = h.fillChild(now, &answer, q)
 	if answer.Refuse != nil && q.Stage != ikev2.Propose {
 		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.RemoteAddr, Key: q.Peer.Key.Fingerprint(), Text: answer.Refuse.Error(), Reason: refusalOf(answer.Refuse)})
 	}
 	h.ike(now, answer)
 }
 
-func (h *Host) fillChild(answer *ikev2.ChildJudged, q ikev2.JudgeChild) error {
+func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.JudgeChild) error {
 	s := h.sessions[q.SA]
 	if s == nil || s.pad == nil {
 		return errors.New("host: a child of an unknown IKE SA")
 	}
 	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: q.LocalAddr, RemoteAddr: q.RemoteAddr}
-	grant, err := h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, h.heldByOthers(s))
+	held := h.heldByOthers(s)
+	grant, err := h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, held)
+	if err == nil {
+		switch pinned := h.pinnedByOthers(now, s, grant.Remote); {
+		case len(pinned) > maxPinned:
+			err = &policy.ChildError{Peer: s.pad.Name, Local: q.Local, Remote: q.Remote, Why: "too many of these addresses are recorded for other keys"}
+		case len(pinned) > 0:
+			grant, err = h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, append(held, pinned...))
+		}
+	}
 	if err != nil {
 		return err
 	}
