@@ -31,12 +31,14 @@ var (
 
 // fake is a daemon with one peer.
 type fake struct {
-	fail    error
-	found   int                  // what Down and Forget find
-	refused identity.Fingerprint // what Accept takes without a key
-	waited  time.Duration        // what Wait was given
-	reports []host.Report
-	applied applied
+	fail     error
+	found    int                  // what Down and Forget find
+	refused  identity.Fingerprint // what Accept takes without a key
+	waited   time.Duration        // what Wait was given
+	reports  []host.Report
+	applied  applied
+	operated host.Event // what Operate was given
+	answers  []host.Report
 }
 
 func (f *fake) PublicKey() identity.PublicKey { return identity.PublicKey{} }

@@ -63,10 +63,15 @@ func childOf(c host.ChildView) Child {
 }
 
 func pinOf(r trust.Record) Pin {
-	return Pin{
+	p := Pin{
 		Addr: addrOf(r.Addr), Name: nameOf(r.Key), Words: r.Key.Words(), Assurance: r.Assurance.String(),
 		FirstSeen: timeOf(r.FirstSeen), LastSeen: timeOf(r.LastSeen), Sticky: r.Sticky,
+		Host: r.Name, Network: r.Network, Sessions: r.Sessions, Revoked: timeOf(r.Revoked),
 	}
+	for _, e := range r.Evidence {
+		p.Evidence = append(p.Evidence, Evidence{string(e.Kind), e.At.UTC()})
+	}
+	return p
 }
 
 func explanationOf(x host.Explanation) Explanation {

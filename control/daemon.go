@@ -14,6 +14,7 @@ import (
 // stopping or that ctx has ended.
 type Daemon interface {
 	Configurer
+	Operator
 	PublicKey() identity.PublicKey
 	Status(ctx context.Context) (host.StatusView, dataplane.Info, error)
 	Peers(ctx context.Context) ([]host.PeerView, error)

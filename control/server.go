@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/identity"
 )
 
@@ -82,6 +83,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /v1/trust/forget", s.forget)
 	m.HandleFunc("POST /v1/trust/accept", s.accept)
 	s.configurer(m)
+	s.operator(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, &Error{Text: "the daemon does not know " + r.Method + " " + r.URL.Path, Hint: "are btns and the daemon of the same version? see: btns version"})
 	})
@@ -184,12 +186,16 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
-	addr, key, err := readTarget(w, r)
+	t, addr, key, err := decodeTarget(w, r)
 	if err == nil && !addr.IsValid() {
 		err = errors.New("no address given")
 	}
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if t.Beside {
+		s.operate(w, r, host.Accept{Addr: addr, Key: key, Beside: true})
 		return
 	}
 	got, err := s.daemon.Accept(r.Context(), addr, key)
@@ -204,22 +210,26 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 
 // readTarget reads whom a command is about; what is missing is invalid or zero.
 func readTarget(w http.ResponseWriter, r *http.Request) (addr netip.Addr, key identity.Fingerprint, err error) {
-	var t target
+	_, addr, key, err = decodeTarget(w, r)
+	return addr, key, err
+}
+
+func decodeTarget(w http.ResponseWriter, r *http.Request) (t target, addr netip.Addr, key identity.Fingerprint, err error) {
 	if err = json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&t); err != nil {
-		return addr, key, fmt.Errorf("request: %w", err)
+		return t, addr, key, fmt.Errorf("request: %w", err)
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
 	if t.Addr != "" {
 		if addr, err = parseAddr(t.Addr); err != nil {
-			return addr, key, err
+			return t, addr, key, err
 		}
 	}
 	if t.Name != "" {
 		if key, err = identity.ParseFingerprint(t.Name); err != nil {
-			return addr, key, fmt.Errorf("%q is not the name of a key (SHA256:...)", t.Name)
+			return t, addr, key, fmt.Errorf("%q is not the name of a key (SHA256:...)", t.Name)
 		}
 	}
-	return addr, key, nil
+	return t, addr, key, nil
 }
 
 func parseAddr(text string) (netip.Addr, error) {

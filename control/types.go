@@ -99,7 +99,23 @@ type Pin struct {
 	Assurance string     `json:"assurance"`
 	FirstSeen *time.Time `json:"first_seen,omitempty"`
 	LastSeen  *time.Time `json:"last_seen,omitempty"`
-	Sticky    bool       `json:"sticky"` // protection is required from now on
+	Sticky    bool       `json:"sticky"`            // protection is required from now on
+	Host      string     `json:"host,omitempty"`    // for a key that is recorded for a name
+	Network   string     `json:"network,omitempty"` // where a private address belongs
+	Sessions  uint32     `json:"sessions,omitempty"`
+	Revoked   *time.Time `json:"revoked,omitempty"`
+	Evidence  []Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is one reason to believe that a key belongs where it was seen.
+type Evidence struct {
+	Kind string    `json:"kind"`
+	At   time.Time `json:"at"`
+}
+
+// Exported is the answer of /v1/trust/export: a text of known peers.
+type Exported struct {
+	Text string `json:"text"`
 }
 
 // Event is one line of /v1/watch.
@@ -156,6 +172,8 @@ type Done struct {
 type target struct {
 	Addr string `json:"addr,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Beside leaves the other keys of the address.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // failure is the body of an answer that is not 200.

@@ -6,6 +6,7 @@ import (
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/trust"
 )
 
 // Event is something that happened. The types in this file are all there are, and [Surroundings].
@@ -58,6 +59,9 @@ type Verify struct {
 // Revoke withdraws a key: it is refused whatever else speaks for it.
 type Revoke struct{ Key identity.Fingerprint }
 
+// Import takes in a text of known peers, as trust.ParseKnown reads it, on an operator's word.
+type Import struct{ Entries []trust.Entry }
+
 // Stop ends everything in good order: peers are told. [Stopped] comes when nothing is left to wait for.
 type Stop struct{}
 
@@ -73,4 +77,5 @@ func (Forget) event()       {}
 func (Accept) event()       {}
 func (Verify) event()       {}
 func (Revoke) event()       {}
+func (Import) event()       {}
 func (Stop) event()         {}

@@ -168,6 +168,8 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.verify(now, ev)
 	case Revoke:
 		h.revoke(now, ev)
+	case Import:
+		h.importKnown(now, ev)
 	case Reload:
 		h.reload(now, ev)
 	case Stop:

@@ -72,3 +72,25 @@ func (h *Host) letIn(now time.Time, addr netip.Addr) {
 	h.enter(now, p, StateNegotiating, "accepted by the operator; the next packet makes SAs", "")
 	h.attempt(now, p, nil)
 }
+
+// maxSkipped is how many lines of a text that were left out are told one by one.
+const maxSkipped = 20
+
+// importKnown takes a text of known peers in; what it makes remembered is held from now on, as after a start.
+func (h *Host) importKnown(now time.Time, i Import) {
+	changes, skipped, err := h.book.Import(now, i.Entries)
+	h.persist(changes)
+	for n, s := range skipped {
+		if n == maxSkipped {
+			h.report(now, Report{Kind: Operator, Level: Info, Text: fmt.Sprintf("and %s more", plural(uint64(len(skipped)-n), "line"))})
+			break
+		}
+		h.report(now, Report{Kind: Operator, Level: Info, Key: s.Entry.Record.Key, Text: fmt.Sprintf("line %d is left out: %s", s.Entry.Line, s.Why)})
+	}
+	taken := uint64(len(i.Entries) - len(skipped))
+	h.operated(now, err, Report{Text: "taken in: " + fmt.Sprintf("%d of %s", taken, plural(uint64(len(i.Entries)), "key"))})
+	h.heed(now)
+	if err == nil {
+		h.closeRecorded(now)
+	}
+}

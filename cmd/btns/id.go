@@ -12,7 +12,7 @@ import (
 func newID(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "id",
-		Short: "This host's own key: fingerprint, words, public key",
+		Short: "This host's own key: fingerprint, words, picture, public key",
 		Long: `Prints the name of this host's key. Compare it with what "btns peers" shows on another host: the fingerprint by eye,
 or the twelve words by telephone. When they agree, nobody sits in between.`,
 		Args: exactly(),
@@ -33,6 +33,7 @@ or the twelve words by telephone. When they agree, nobody sits in between.`,
 
 func printID(w io.Writer, id control.ID) error {
 	err := pairs(w, [2]string{"fingerprint", id.Name}, [2]string{"words", id.Words}, [2]string{"algorithm", id.Algorithm})
+	printArt(w, id.Name, id.Algorithm)
 	fmt.Fprint(w, id.PublicKey)
 	return err
 }

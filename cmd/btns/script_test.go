@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -141,6 +142,25 @@ func (canned) Accept(_ context.Context, a netip.Addr, key identity.Fingerprint) 
 		return goodKey, nil
 	}
 	return key, nil
+}
+
+func (canned) Operate(_ context.Context, ev host.Event) ([]host.Report, error) {
+	done := func(text string) ([]host.Report, error) {
+		return []host.Report{{Kind: host.Operator, Level: host.Info, Text: text}}, nil
+	}
+	switch ev := ev.(type) {
+	case host.Verify:
+		if ev.Key == goodKey {
+			return done("verified: " + ev.Key.String())
+		}
+	case host.Revoke:
+		return done("revoked: " + ev.Key.String())
+	case host.Import:
+		return done(fmt.Sprintf("taken in: %d", len(ev.Entries)))
+	case host.Accept:
+		return done("accepted beside")
+	}
+	return []host.Report{{Kind: host.Operator, Level: host.Warn, Text: "nothing is recorded there", Reason: host.NotDone}}, nil
 }
 
 func (canned) Wait(_ context.Context, a netip.Addr) (host.PeerView, error) {

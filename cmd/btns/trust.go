@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,9 +17,12 @@ import (
 func newTrust(g *globals) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "trust",
-		Short: "The keys recorded of peers: list, forget, accept",
+		Short: "The keys recorded of peers: list, show, forget, accept, verify, revoke, export, import",
 	})
-	cmd.AddCommand(newTrustList(g), newTrustForget(g), newTrustAccept(g))
+	cmd.AddCommand(
+		newTrustList(g), newTrustShow(g), newTrustForget(g), newTrustAccept(g), newTrustVerify(g), newTrustRevoke(g),
+		newTrustExport(g), newTrustImport(g),
+	)
 	return cmd
 }
 
@@ -66,18 +70,9 @@ again, and may be spoken to in clear when it does not answer.`,
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var addr netip.Addr
-		name := ""
-		if strings.HasPrefix(args[0], "SHA256:") {
-			if err := checkName(args[0]); err != nil {
-				return err
-			}
-			name = args[0]
-		} else {
-			var err error
-			if addr, err = resolve(cmd.Context(), args[0]); err != nil {
-				return err
-			}
+		addr, name, err := hostOrKey(cmd.Context(), args[0])
+		if err != nil {
+			return err
 		}
 		done, err := control.NewClient(g.socket).Forget(cmd.Context(), addr, name)
 		return printDone(cmd, *asJSON, done, err)
@@ -91,7 +86,7 @@ func newTrustAccept(g *globals) *cobra.Command {
 		Short: "Take a new key for a host whose key has changed",
 		Long: `When a recorded host comes with another key, it was installed anew, or somebody is in between. Compare the new key with
 "btns id" on that host, over another way than this network, and then accept it. Without a key, the one that was refused last
-is taken.`,
+is taken. The key that was recorded is replaced; with --beside it stays, which is for several machines behind one address.`,
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -100,6 +95,7 @@ is taken.`,
 		return atMost(2)(cmd, args)
 	}
 	asJSON := jsonFlag(cmd)
+	beside := cmd.Flags().Bool("beside", false, "leave the other keys of the host: a load balancer")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := ""
 		if len(args) == 2 {
@@ -111,10 +107,23 @@ is taken.`,
 		if err != nil {
 			return err
 		}
-		done, err := control.NewClient(g.socket).Accept(cmd.Context(), addr, name)
+		accept := control.NewClient(g.socket).Accept
+		if *beside {
+			accept = control.NewClient(g.socket).AcceptBeside
+		}
+		done, err := accept(cmd.Context(), addr, name)
 		return printDone(cmd, *asJSON, done, err)
 	}
 	return cmd
+}
+
+// hostOrKey reads what is either the name of a key or a host.
+func hostOrKey(ctx context.Context, text string) (addr netip.Addr, name string, err error) {
+	if strings.HasPrefix(text, "SHA256:") {
+		return addr, text, checkName(text)
+	}
+	addr, err = resolve(ctx, text)
+	return addr, "", err
 }
 
 func checkName(text string) error {
