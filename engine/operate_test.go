@@ -18,7 +18,9 @@ func TestOperate(t *testing.T) {
 			if v, ok := ev.(host.Verify); ok {
 				return []host.Action{
 					host.Save{Record: trust.Record{Addr: v.Addr, Key: v.Key}},
-					host.Report{Kind: host.Operator, Text: "first"}, host.Report{Kind: host.KeyRaised}, host.Report{Kind: host.Operator, Text: "last"},
+					host.Report{Kind: host.Operator, Text: "first"},
+					host.Report{Kind: host.KeyRaised},
+					host.Report{Kind: host.Operator, Text: "last"},
 				}
 			}
 			return nil

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -72,6 +73,15 @@ func (h *Host) assess(now time.Time, s *session, reason Reason) {
 	})
 }
 
+// assessAt asks trust again about the sessions of an address, since an operator said who belongs there.
+func (h *Host) assessAt(now time.Time, addr netip.Addr) {
+	for _, s := range h.sortedSessions() {
+		if s.up && s.peer != nil && s.remote.Addr() == addr {
+			h.assess(now, s, trustReason(trust.ByOperator))
+		}
+	}
+}
+
 // granted counts the pairs of a session that the policy grants.
 func (h *Host) granted(s *session) (n int) {
 	for _, pair := range h.sas.Owned(uint64(s.handle)) {
@@ -103,6 +113,10 @@ func (h *Host) dismiss(now time.Time, s *session, r Report) {
 	h.ike(now, ikev2.DeleteSA{SA: s.handle})
 	switch {
 	case h.sends(p) || p.attempt != 0:
+	case len(p.sessions) > 0:
+		if p.state == StateProtected {
+			h.enter(now, p, StateNegotiating, "the IKE SA has no child SA; the next packet makes one", "")
+		}
 	case h.required(now, p) && r.Level == Info: // nothing is wrong
 		h.enter(now, p, StateNegotiating, "the next packet makes new SAs", "")
 	case h.required(now, p):

@@ -186,6 +186,23 @@ func TestAcceptEndsTheOldSession(t *testing.T) {
 	}
 }
 
+// A session under a key that is not recorded, or under none, ends too when an operator names the key of its address.
+func TestAcceptEndsUnrecordedSessions(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.box("a", addrA), w.box("b", addrB)
+	a.acquire(addrB)
+	a.want(addrB, StateProtected, flow.Upgrade)
+	w.lose = nobody
+	a.do(Accept{Addr: addrB, Key: key(t, "other").Public.Fingerprint()})
+	if len(a.h.withKey(b.key())) != 1 || len(a.sas) != 0 || a.prefix(addrB) != flow.Hold {
+		t.Fatalf("%d pairs\n%s", len(a.sas), a.story())
+	}
+	w.pass(2 * time.Minute)
+	if n := len(a.h.withKey(b.key())); n != 0 {
+		t.Fatalf("%d sessions are left", n)
+	}
+}
+
 // BTNS-TRUST-15: beside leaves the other key, and its session.
 func TestAcceptBeside(t *testing.T) {
 	w := newWorld(t)

@@ -90,7 +90,7 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	case 15:
 		return Forget{Addr: to}
 	case 16:
-		return Accept{Addr: to}
+		return operator(g.w.t, arg, to)
 	case 17:
 		return Forget{Key: key(g.w.t, "b").Public.Fingerprint()}
 	case 18:
@@ -132,6 +132,26 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	return Computed{Job: nil}
 }
 
+// operator is what somebody says about the keys of an address.
+func operator(t testing.TB, arg byte, to netip.Addr) Event {
+	k := key(t, "b").Public.Fingerprint()
+	switch arg >> 4 {
+	case 8:
+		return Accept{Addr: to, Key: k, Beside: true}
+	case 9:
+		return Accept{Addr: to, Key: key(t, "x").Public.Fingerprint()}
+	case 10:
+		return Verify{Addr: to, Key: k}
+	case 11:
+		return Verify{Key: k}
+	case 12, 13:
+		return Revoke{k}
+	case 14, 15:
+		return Import{[]trust.Entry{{Record: trust.Record{Addr: to, Key: k, Sticky: true}, Bare: true, Withdrawn: arg&1 != 0}}}
+	}
+	return Accept{Addr: to}
+}
+
 // another is a configuration for b.
 func another(t testing.TB, b *box, arg byte, to netip.Addr) Reload {
 	c := b.cfg
@@ -153,7 +173,7 @@ func another(t testing.TB, b *box, arg byte, to netip.Addr) Reload {
 	case 6:
 		pad = nil
 	case 7:
-		r.Trust = trust.Strict
+		r.Trust = []trust.Mode{trust.Strict, trust.Ask}[arg>>4&1]
 	}
 	if rule.Action != 0 || pad == nil {
 		spd := policy.Untouchable()

@@ -33,7 +33,9 @@ func (h *Host) verify(now time.Time, v Verify) {
 	}
 	h.persist(changes)
 	h.operated(now, err, Report{Remote: v.Addr, Key: v.Key, Text: "the key counts as verified from now on: " + v.Key.String()})
-	h.heed(now)
+	if err == nil && v.Addr.IsValid() {
+		h.settled(now, v.Addr)
+	}
 	if p := h.peers[v.Addr]; err == nil && p != nil && p.state == StateRefused {
 		h.letIn(now, v.Addr)
 	}
@@ -57,6 +59,21 @@ func (h *Host) revoke(now time.Time, r Revoke) {
 	h.persist(changes)
 	ended := len(h.withKey(r.Key))
 	h.operated(now, err, Report{Key: r.Key, Text: fmt.Sprintf("the key is revoked: %v; %s", r.Key, plural(uint64(ended), "session")+" ended")})
+}
+
+// settled ends the sessions of an address that are not what an operator has just said. What they carried is held until it
+// is known whether the key that is meant comes, and is not let out in between.
+func (h *Host) settled(now time.Time, addr netip.Addr) {
+	p := h.peers[addr]
+	served := p != nil && len(p.sessions) > 0
+	if served {
+		p.waits, p.accepted = true, true
+	}
+	h.heed(now)
+	h.assessAt(now, addr)
+	if served && len(p.sessions) > 0 {
+		p.waits, p.accepted = false, false
+	}
 }
 
 // letIn goes on at once with a peer that was turned away and is let in now: what was held for it flows protected.
@@ -91,6 +108,9 @@ func (h *Host) importKnown(now time.Time, i Import) {
 	h.operated(now, err, Report{Text: "taken in: " + fmt.Sprintf("%d of %s", taken, plural(uint64(len(i.Entries)), "key"))})
 	h.heed(now)
 	if err == nil {
+		for _, e := range i.Entries {
+			h.assessAt(now, e.Record.Addr)
+		}
 		h.closeRecorded(now)
 	}
 }

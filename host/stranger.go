@@ -57,6 +57,7 @@ func (h *Host) noSource(now time.Time, p *peer, ev SourceFound) {
 		o = outcome{reason: NoRoute, why: "no route: " + ev.Err.Error()}
 	}
 	h.conclude(now, p, o)
+	p.accepted = false
 	if ev.Err == nil || !h.required(now, p) {
 		h.enterFor(now, p, StateClear, o.reason, o.why, "")
 		h.forgetIdle(now, p)

@@ -130,7 +130,7 @@ func (h *Host) accept(now time.Time, a Accept) {
 		return
 	}
 	h.report(now, Report{Kind: Operator, Level: Info, Remote: a.Addr, Key: a.Key, Text: "the key is accepted for this address"})
-	h.heed(now)
+	h.settled(now, a.Addr)
 	h.letIn(now, a.Addr)
 }
 
