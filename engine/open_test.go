@@ -9,28 +9,30 @@ import (
 
 // BTNS-CORE-38: the own key is made once and stays.
 func TestOwnKey(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a", "state")
-	var names [2]string
-	for i := range names {
-		store, err := openStore(dir)
-		if err != nil {
-			t.Fatal(err)
+	t.Run("BTNS-CORE-38 the own key is made once and stays", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "a", "state")
+		var names [2]string
+		for i := range names {
+			store, err := openStore(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, fresh, err := ownKey(store)
+			if err != nil || fresh != (i == 0) {
+				t.Fatalf("start %d: fresh %v, %v", i, fresh, err)
+			}
+			names[i] = key.Public.Fingerprint().String()
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		key, fresh, err := ownKey(store)
-		if err != nil || fresh != (i == 0) {
-			t.Fatalf("start %d: fresh %v, %v", i, fresh, err)
+		if names[0] != names[1] {
+			t.Fatalf("%v: another key after a restart", names)
 		}
-		names[i] = key.Public.Fingerprint().String()
-		if err := store.Close(); err != nil {
-			t.Fatal(err)
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Fatalf("%v, %v", info.Mode(), err)
 		}
-	}
-	if names[0] != names[1] {
-		t.Fatalf("%v: another key after a restart", names)
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Fatalf("%v, %v", info.Mode(), err)
-	}
+	})
 }
 
 func TestPlaneNames(t *testing.T) {

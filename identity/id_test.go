@@ -50,25 +50,27 @@ func TestParseID(t *testing.T) {
 
 // BTNS-CORE-43: a peer's text reaches a log only escaped and bounded.
 func TestIDStringIsSafe(t *testing.T) {
-	for _, id := range []ID{
-		{IDFQDN, "a\x1b[2J\nlevel=ERROR"},
-		{IDRFC822, strings.Repeat("\x00", 5000)},
-		{IDKeyID, strings.Repeat("k", 5000)},
-		{IDv4, "toolong"},
-		{IDDN, "\x30\x80"},
-		{99, "\xff\xfe"},
-		{IDNull, "ignored"},
-	} {
-		s := id.String()
-		if len(s) > 160 {
-			t.Errorf("%d octets: %s", len(s), s)
-		}
-		for _, c := range s {
-			if c < ' ' || c > '~' {
-				t.Errorf("%q holds %q", s, c)
+	t.Run("BTNS-CORE-43 asserted text is shown escaped and bounded", func(t *testing.T) {
+		for _, id := range []ID{
+			{IDFQDN, "a\x1b[2J\nlevel=ERROR"},
+			{IDRFC822, strings.Repeat("\x00", 5000)},
+			{IDKeyID, strings.Repeat("k", 5000)},
+			{IDv4, "toolong"},
+			{IDDN, "\x30\x80"},
+			{99, "\xff\xfe"},
+			{IDNull, "ignored"},
+		} {
+			s := id.String()
+			if len(s) > 160 {
+				t.Errorf("%d octets: %s", len(s), s)
+			}
+			for _, c := range s {
+				if c < ' ' || c > '~' {
+					t.Errorf("%q holds %q", s, c)
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestIDMatches(t *testing.T) {

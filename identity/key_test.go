@@ -63,12 +63,19 @@ func TestNamesOfRFC7670Keys(t *testing.T) {
 				t.Fatalf("canonical form %x, %v", der, err)
 			}
 			f := Fingerprint(sha256.Sum256(der))
-			if hex.EncodeToString(f[:]) != tc.sum || f.String() != tc.text || f.Words() != tc.words {
-				t.Errorf("%x %v %v", f[:], f, f.Words())
-			}
-			if back, err := ParseFingerprint(tc.text); err != nil || back != f {
-				t.Errorf("read back %v, %v", back, err)
-			}
+			t.Run("BTNS-TRUST-50 the text of a fingerprint", func(t *testing.T) {
+				if hex.EncodeToString(f[:]) != tc.sum || f.String() != tc.text {
+					t.Errorf("%x %v", f[:], f)
+				}
+				if back, err := ParseFingerprint(tc.text); err != nil || back != f {
+					t.Errorf("read back %v, %v", back, err)
+				}
+			})
+			t.Run("BTNS-TRUST-51 its words", func(t *testing.T) {
+				if f.Words() != tc.words {
+					t.Errorf("%v", f.Words())
+				}
+			})
 		})
 	}
 }
@@ -140,16 +147,18 @@ func TestCanonicalForm(t *testing.T) {
 		{name: "empty", bad: true},
 		{name: "far too long", in: make([]byte, maxSPKI+1), bad: true},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		t.Run("BTNS-CORE-33 one key has one form: "+tc.name, func(t *testing.T) {
 			got, err := ParsePublicKey(tc.in)
 			if tc.bad != errors.Is(err, ErrKey) || got != tc.want {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
 	}
-	if got, err := FromRSAPublicKey(pkcs1); err != nil || got != want {
-		t.Errorf("encoding 11: %v, %v", got, err)
-	}
+	t.Run("BTNS-CORE-39 encoding 11 holds the same key", func(t *testing.T) {
+		if got, err := FromRSAPublicKey(pkcs1); err != nil || got != want {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
 }
 
 func TestRefusedKeys(t *testing.T) {

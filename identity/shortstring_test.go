@@ -33,51 +33,55 @@ func honest(_ int, m []byte) []byte { return m }
 
 // BTNS-TRUST-53; TRUST-T19: the vector of trust.md §7.
 func TestShortStringVector(t *testing.T) {
-	b, err := hex.DecodeString("3fcca1cfb30ecc444c7fe4ec847f16102adbcf6f9d29131f0f93156c3c5bd3de")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, commit := CompareShortString(Binding(b), repeated(1))
-	if got := hex.EncodeToString(commit[2:]); got != "a99cbdfea475512a189f16744bdab70202fb4ef1712c70b947429c07242ee1a4" {
-		t.Errorf("commitment %s", got)
-	}
-	mine, yours, err := compareVia(Binding(b), Binding(b), repeated(1), repeated(2), honest)
-	if want := (ShortString{"ARMY OAK", "437290"}); err != nil || mine != want || yours != want {
-		t.Errorf("%v, %v, %v", mine, yours, err)
-	}
+	t.Run("BTNS-TRUST-53 the commitment, the words and the digits of the vector", func(t *testing.T) {
+		b, err := hex.DecodeString("3fcca1cfb30ecc444c7fe4ec847f16102adbcf6f9d29131f0f93156c3c5bd3de")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, commit := CompareShortString(Binding(b), repeated(1))
+		if got := hex.EncodeToString(commit[2:]); got != "a99cbdfea475512a189f16744bdab70202fb4ef1712c70b947429c07242ee1a4" {
+			t.Errorf("commitment %s", got)
+		}
+		mine, yours, err := compareVia(Binding(b), Binding(b), repeated(1), repeated(2), honest)
+		if want := (ShortString{"ARMY OAK", "437290"}); err != nil || mine != want || yours != want {
+			t.Errorf("%v, %v, %v", mine, yours, err)
+		}
+	})
 }
 
 // BTNS-TRUST-53: equal on two honest ends, different when a man in the middle runs a comparison with each of them.
 func TestShortStringShowsTheManInTheMiddle(t *testing.T) {
-	rng := rand.New(rand.NewPCG(5, 6))
-	random := func() (b [32]byte) {
-		for i := range b {
-			b[i] = byte(rng.Uint32())
-		}
-		return b
-	}
-	for range 200 {
-		na, nb, whole := random(), random(), Binding(random())
-		mine, yours, err := compareVia(whole, whole, na, nb, honest)
-		if err != nil || mine != yours || len(strings.Fields(mine.Words)) != 2 || len(mine.Digits) != 6 {
-			t.Fatalf("honest ends: %v, %v, %v", mine, yours, err)
-		}
-		// In the middle there are two IKE SAs, hence two bindings. He passes the messages on, the best he can do without
-		// guessing: his own nonces are worth no more.
-		mine, yours, err = compareVia(whole, Binding(random()), na, nb, honest)
-		if err != nil || mine.Words == yours.Words || mine.Digits == yours.Digits {
-			t.Fatalf("with a man in the middle: %v, %v, %v", mine, yours, err)
-		}
-		// Towards the responder he is bound before he sees Nb: another nonce than the committed one is found out.
-		if _, _, err := compareVia(whole, whole, na, nb, func(step int, m []byte) []byte {
-			if step == 3 {
-				return shortStringMessage(kindReveal, random())
+	t.Run("BTNS-TRUST-53 a nonce that was not committed to is found out", func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(5, 6))
+		random := func() (b [32]byte) {
+			for i := range b {
+				b[i] = byte(rng.Uint32())
 			}
-			return m
-		}); !errors.Is(err, ErrCommitment) {
-			t.Fatalf("a nonce that was not committed to: %v", err)
+			return b
 		}
-	}
+		for range 200 {
+			na, nb, whole := random(), random(), Binding(random())
+			mine, yours, err := compareVia(whole, whole, na, nb, honest)
+			if err != nil || mine != yours || len(strings.Fields(mine.Words)) != 2 || len(mine.Digits) != 6 {
+				t.Fatalf("honest ends: %v, %v, %v", mine, yours, err)
+			}
+			// In the middle there are two IKE SAs, hence two bindings. He passes the messages on, the best he can do without
+			// guessing: his own nonces are worth no more.
+			mine, yours, err = compareVia(whole, Binding(random()), na, nb, honest)
+			if err != nil || mine.Words == yours.Words || mine.Digits == yours.Digits {
+				t.Fatalf("with a man in the middle: %v, %v, %v", mine, yours, err)
+			}
+			// Towards the responder he is bound before he sees Nb: another nonce than the committed one is found out.
+			if _, _, err := compareVia(whole, whole, na, nb, func(step int, m []byte) []byte {
+				if step == 3 {
+					return shortStringMessage(kindReveal, random())
+				}
+				return m
+			}); !errors.Is(err, ErrCommitment) {
+				t.Fatalf("a nonce that was not committed to: %v", err)
+			}
+		}
+	})
 }
 
 // trust.md §7: one attempt for each action of a user, and nothing but the expected message.

@@ -69,36 +69,38 @@ func TestBadPublicValue(t *testing.T) {
 
 // What a peer can make is bounded: new children, and rekeys whose old halves it never deletes (BTNS-CORE-63).
 func TestMaxChildren(t *testing.T) {
-	cfg := plain()
-	cfg.MaxChildren = 4
-	p := newPair(t, 213, plain(), cfg)
-	a, _ := p.connect()
-	for range 8 {
-		p.step(p.a, CreateChild{a, *p.request(p.a)})
-		p.run(time.Second)
-	}
-	if len(p.b.children) != 4 || count[ChildFailed](p.a) != 5 {
-		t.Errorf("%d children, %d failed", len(p.b.children), count[ChildFailed](p.a))
-	}
-	p.step(p.a, RekeyChild{pick(p.a.children, 0)}) // still possible
-	p.run(time.Second)
-	p.matched()
-	id := p.a.sessions[a].current.nextOwn
-	for i := range 20 {
-		var old uint32
-		for _, c := range p.b.sessions[1].children {
-			if c.heir == 0 {
-				old = c.spiOut
-			}
+	t.Run("BTNS-CORE-63 the children of one IKE SA are limited", func(t *testing.T) {
+		cfg := plain()
+		cfg.MaxChildren = 4
+		p := newPair(t, 213, plain(), cfg)
+		a, _ := p.connect()
+		for range 8 {
+			p.step(p.a, CreateChild{a, *p.request(p.a)})
+			p.run(time.Second)
 		}
-		r := p.request(p.a)
-		ps, _ := childPayloads(r, &child{spiIn: old}, make([]byte, 32), nil)
-		p.inject(p.a, p.seal(p.a, a, wire.CreateChildSA, id+uint32(i), false, ps...))
-		p.run(100 * time.Millisecond)
-	}
-	if n := len(p.b.sessions[1].children); n > 8 {
-		t.Errorf("%d children", n)
-	}
+		if len(p.b.children) != 4 || count[ChildFailed](p.a) != 5 {
+			t.Errorf("%d children, %d failed", len(p.b.children), count[ChildFailed](p.a))
+		}
+		p.step(p.a, RekeyChild{pick(p.a.children, 0)}) // still possible
+		p.run(time.Second)
+		p.matched()
+		id := p.a.sessions[a].current.nextOwn
+		for i := range 20 {
+			var old uint32
+			for _, c := range p.b.sessions[1].children {
+				if c.heir == 0 {
+					old = c.spiOut
+				}
+			}
+			r := p.request(p.a)
+			ps, _ := childPayloads(r, &child{spiIn: old}, make([]byte, 32), nil)
+			p.inject(p.a, p.seal(p.a, a, wire.CreateChildSA, id+uint32(i), false, ps...))
+			p.run(100 * time.Millisecond)
+		}
+		if n := len(p.b.sessions[1].children); n > 8 {
+			t.Errorf("%d children", n)
+		}
+	})
 }
 
 // A source of entropy that fails makes no keys of nothing.

@@ -257,20 +257,22 @@ func TestRetryLoops(t *testing.T) {
 
 // RFC 7296 §2.4, §2.21.4, BTNS-CORE-68: unprotected messages about an SA change nothing; they make us ask, at a limited rate.
 func TestHints(t *testing.T) {
-	p := newPair(t, 96, plain(), plain())
-	a, _ := p.connect()
-	v, _ := p.a.View(a)
-	hint := wire.Message{
-		Header:   wire.Header{SPIi: v.SPIi, SPIr: v.SPIr, Version: wire.Version2, Exchange: wire.Informational, Flags: wire.FlagResponse, MessageID: v.NextOwn},
-		Payloads: []wire.Payload{notify(wire.InvalidIKESPI)},
-	}.Append(nil)
-	for range 100 {
-		p.fly(p.a, Datagram{ap(addrA, 500), ap(addrB, 500), hint})
-	}
-	p.run(time.Second)
-	if len(p.a.up) != 1 || count[Proven](p.a) != 1 {
-		t.Errorf("up %d, asked %d times", len(p.a.up), count[Proven](p.a))
-	}
+	t.Run("BTNS-CORE-68 unprotected messages about an SA change nothing", func(t *testing.T) {
+		p := newPair(t, 96, plain(), plain())
+		a, _ := p.connect()
+		v, _ := p.a.View(a)
+		hint := wire.Message{
+			Header:   wire.Header{SPIi: v.SPIi, SPIr: v.SPIr, Version: wire.Version2, Exchange: wire.Informational, Flags: wire.FlagResponse, MessageID: v.NextOwn},
+			Payloads: []wire.Payload{notify(wire.InvalidIKESPI)},
+		}.Append(nil)
+		for range 100 {
+			p.fly(p.a, Datagram{ap(addrA, 500), ap(addrB, 500), hint})
+		}
+		p.run(time.Second)
+		if len(p.a.up) != 1 || count[Proven](p.a) != 1 {
+			t.Errorf("up %d, asked %d times", len(p.a.up), count[Proven](p.a))
+		}
+	})
 }
 
 // What proves nothing gets at most a short, rate-limited answer, never more octets than it had (RFC 7296 §2.5, §2.21.4).
@@ -339,35 +341,53 @@ func (p *pair) flood(n int, from func(i int) netip.Addr) {
 // RFC 7296 §2.6, ikev2.md §12: a flood meets a limit by source, then cookies, then a limit in all; when it is over nothing is
 // left, and honest peers got through meanwhile.
 func TestFlood(t *testing.T) {
-	cfg := plain()
-	cfg.CookieAbove, cfg.MaxHalfOpen, cfg.MaxHalfOpenPerPrefix = 50, 80, 5
-	p := newPair(t, 98, plain(), cfg)
-	p.carry = func(from *node, s Send) []Send {
-		if s.Remote.Addr() == addrA || from == p.a {
-			return []Send{s}
+	t.Run("BTNS-CORE-63 half-open IKE SAs are limited by source, and cookies are asked for when there are many", func(t *testing.T) {
+		cfg := plain()
+		cfg.CookieAbove, cfg.MaxHalfOpen, cfg.MaxHalfOpenPerPrefix = 50, 80, 5
+		p := newPair(t, 98, plain(), cfg)
+		p.carry = func(from *node, s Send) []Send {
+			if s.Remote.Addr() == addrA || from == p.a {
+				return []Send{s}
+			}
+			return nil
 		}
-		return nil
-	}
-	spoofed := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
-	p.flood(20, func(int) netip.Addr { return spoofed(0) })
-	if h := p.b.Stats().HalfOpen; h != 5 {
-		t.Errorf("%d half-open of one address", h)
-	}
-	p.flood(5000, spoofed)
-	st := p.b.Stats()
-	if st.HalfOpen != 50 || st.Counts[CookieSent] < 4000 {
-		t.Errorf("%d half-open, %d cookies", st.HalfOpen, st.Counts[CookieSent])
-	}
-	p.connect()
-	p.b.hold = true
-	p.run(time.Minute)
-	if h := p.b.Stats().HalfOpen; h != 0 || len(p.b.bySPI) != 1 || len(p.b.front.byPrefix) != 0 {
-		t.Errorf("%d half-open, %d SAs, %d prefixes after the flood", h, len(p.b.bySPI), len(p.b.front.byPrefix))
-	}
-	p.flood(1, spoofed)
-	if len(p.b.front.seen) > 2 {
-		t.Errorf("%d first messages are remembered", len(p.b.front.seen))
-	}
+		spoofed := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+		p.flood(20, func(int) netip.Addr { return spoofed(0) })
+		if h := p.b.Stats().HalfOpen; h != 5 {
+			t.Errorf("%d half-open of one address", h)
+		}
+		p.flood(5000, spoofed)
+		st := p.b.Stats()
+		if st.HalfOpen != 50 || st.Counts[CookieSent] < 4000 {
+			t.Errorf("%d half-open, %d cookies", st.HalfOpen, st.Counts[CookieSent])
+		}
+		p.connect()
+		p.b.hold = true
+		p.run(time.Minute)
+		if h := p.b.Stats().HalfOpen; h != 0 || len(p.b.bySPI) != 1 || len(p.b.front.byPrefix) != 0 {
+			t.Errorf("%d half-open, %d SAs, %d prefixes after the flood", h, len(p.b.bySPI), len(p.b.front.byPrefix))
+		}
+		p.flood(1, spoofed)
+		if len(p.b.front.seen) > 2 {
+			t.Errorf("%d first messages are remembered", len(p.b.front.seen))
+		}
+	})
+	t.Run("BTNS-CORE-63 half-open IKE SAs, and all of them, are limited", func(t *testing.T) {
+		spoofed := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+		for _, c := range []struct {
+			halfOpen, sas int
+			why           Reason
+		}{{20, 1000, TooManyHalfOpen}, {1000, 20, TooManySAs}} {
+			cfg := plain()
+			cfg.CookieAbove, cfg.MaxHalfOpen, cfg.MaxSAs = 1000, c.halfOpen, c.sas
+			p := newPair(t, 98, plain(), cfg)
+			p.carry = func(*node, Send) []Send { return nil }
+			p.flood(100, spoofed)
+			if st := p.b.Stats(); st.HalfOpen != 20 || len(p.b.bySPI) != 20 || st.Counts[c.why] != 80 {
+				t.Errorf("%v: %d half-open, %d SAs, %d turned away", c.why, st.HalfOpen, len(p.b.bySPI), st.Counts[c.why])
+			}
+		}
+	})
 }
 
 // A repeated first message gets the same answer while the SA is half-open, and makes nothing new (RFC 7296 §2.1).

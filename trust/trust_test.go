@@ -165,24 +165,26 @@ func TestNullAfterPin(t *testing.T) {
 
 // design.md, who is recorded (refines BTNS-TRUST-20): what only came inbound defends its address by being alive.
 func TestInboundOnly(t *testing.T) {
-	b, s := New(Config{}, nil), store{}
-	k1, k2 := key(t, 1), key(t, 2)
-	s.apply(carry(t, b, Query{Addr: host, Key: k1, Inbound: true}))
-	if b.Sticky(t0, host, "") {
-		t.Fatal("a stranger who calls must not bind us")
-	}
-	judge(t, b, Query{Addr: host, Key: k1, Inbound: true}, identity.Continuity)
-	if e := refused(t, b, Query{Addr: host, Key: k2}); !e.Inbound {
-		t.Fatalf("%+v", e)
-	}
-	judge(t, b, Query{Addr: host, Key: k2, OldGone: true}, identity.FirstUse)
-	s.apply(carry(t, b, Query{Addr: host, Key: k2, OldGone: true}))
-	if len(s) != 1 || !b.Sticky(t0, host, "") {
-		t.Fatalf("%+v", s)
-	}
-	if e := refused(t, b, Query{Addr: host, Key: k1, OldGone: true}); e.Inbound {
-		t.Fatal("a key that we went to is not displaced")
-	}
+	t.Run("BTNS-TRUST-20 who only came to us pins no address", func(t *testing.T) {
+		b, s := New(Config{}, nil), store{}
+		k1, k2 := key(t, 1), key(t, 2)
+		s.apply(carry(t, b, Query{Addr: host, Key: k1, Inbound: true}))
+		if b.Sticky(t0, host, "") {
+			t.Fatal("a stranger who calls must not bind us")
+		}
+		judge(t, b, Query{Addr: host, Key: k1, Inbound: true}, identity.Continuity)
+		if e := refused(t, b, Query{Addr: host, Key: k2}); !e.Inbound {
+			t.Fatalf("%+v", e)
+		}
+		judge(t, b, Query{Addr: host, Key: k2, OldGone: true}, identity.FirstUse)
+		s.apply(carry(t, b, Query{Addr: host, Key: k2, OldGone: true}))
+		if len(s) != 1 || !b.Sticky(t0, host, "") {
+			t.Fatalf("%+v", s)
+		}
+		if e := refused(t, b, Query{Addr: host, Key: k1, OldGone: true}); e.Inbound {
+			t.Fatal("a key that we went to is not displaced")
+		}
+	})
 }
 
 // BTNS-TRUST-15, TRUST-T15: hosts behind a NAT are known by key; its address says nothing, unless we went to it.

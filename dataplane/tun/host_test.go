@@ -57,34 +57,36 @@ func TestStrictReversePath(t *testing.T) {
 // A rule for the real interface holds for what came out of ESP (BTNS-CORE-24), and what it lets pass is let pass.
 func TestInterfaceFilter(t *testing.T) {
 	t.Parallel()
-	for _, mode := range [][]pairOption{nil, {tunnel}} {
-		a, b := twoNodes(t)
-		a.open(Config{})
-		b.open(Config{})
-		a.fine()
-		protectBoth(a, b, gcm128, mode...)
-		b.sh(`nft 'table inet host { chain in { type filter hook input priority 0; policy drop;
-			iif lo accept
-			udp dport { 500, 4500 } accept
-			icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-			iifname "eth0" tcp dport 7000 accept
-			iifname "eth0" tcp dport 7002 counter drop
-			iifname "eth0" icmp type echo-request accept
+	for name, mode := range map[string][]pairOption{"transport": nil, "tunnel": {tunnel}} {
+		t.Run("BTNS-CORE-24 what comes out of ESP passes the filters of the interface, "+name+" mode", func(t *testing.T) {
+			a, b := twoNodes(t)
+			a.open(Config{})
+			b.open(Config{})
+			a.fine()
+			protectBoth(a, b, gcm128, mode...)
+			b.sh(`nft 'table inet host { chain in { type filter hook input priority 0; policy drop;
+				iif lo accept
+				udp dport { 500, 4500 } accept
+				icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+				iifname "eth0" tcp dport 7000 accept
+				iifname "eth0" tcp dport 7002 counter drop
+				iifname "eth0" icmp type echo-request accept
+				}
+				}'`)
+			for _, addr := range []string{b4, b6} {
+				transfer(t, a, b, addr, 1<<20)
 			}
-			}'`)
-		for _, addr := range []string{b4, b6} {
-			transfer(t, a, b, addr, 1<<20)
-		}
-		a.mustPing(b4)
-		l := b.listen("tcp", b4+":7002")
-		a.in(func() {
-			if c, err := dialer.Dial("tcp", l.Addr().String()); err == nil {
-				t.Errorf("connected through a drop rule: %v", c.LocalAddr())
+			a.mustPing(b4)
+			l := b.listen("tcp", b4+":7002")
+			a.in(func() {
+				if c, err := dialer.Dial("tcp", l.Addr().String()); err == nil {
+					t.Errorf("connected through a drop rule: %v", c.LocalAddr())
+				}
+			})
+			if out := b.sh("nft list table inet host"); strings.Contains(out, "packets 0 ") {
+				t.Errorf("the rule for eth0 did not see the packets:\n%s", out)
 			}
 		})
-		if out := b.sh("nft list table inet host"); strings.Contains(out, "packets 0 ") {
-			t.Errorf("the rule for eth0 did not see the packets:\n%s", out)
-		}
 	}
 }
 

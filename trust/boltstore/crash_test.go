@@ -90,33 +90,35 @@ func start(t *testing.T, path, first string) (*exec.Cmd, *bufio.Scanner) {
 // BTNS-TRUST-18: a process that is killed while it writes, again and again until 1,000 writes were acknowledged, loses
 // none of them, and no call is ever half done.
 func TestKilledWhileWriting(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	wanted := 1000
-	if testing.Short() {
-		wanted = 200
-	}
-	acknowledged, kills := 0, 0
-	rng := rand.New(rand.NewPCG(1, 2))
-	for acknowledged < wanted {
-		cmd, lines := start(t, path, strconv.Itoa(acknowledged+1))
-		killAt := acknowledged + 1 + rng.IntN(wanted/8)
-		for lines.Scan() {
-			n, err := strconv.Atoi(lines.Text())
-			if err != nil || n != acknowledged+1 {
-				t.Fatalf("after %d: %q", acknowledged, lines.Text())
-			}
-			acknowledged = n
-			if n == killAt { // and what it says until it is dead counts, too
-				if err := cmd.Process.Kill(); err != nil {
-					t.Fatal(err)
+	t.Run("BTNS-TRUST-18 a kill loses nothing that was acknowledged", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "state.db")
+		wanted := 1000
+		if testing.Short() {
+			wanted = 200
+		}
+		acknowledged, kills := 0, 0
+		rng := rand.New(rand.NewPCG(1, 2))
+		for acknowledged < wanted {
+			cmd, lines := start(t, path, strconv.Itoa(acknowledged+1))
+			killAt := acknowledged + 1 + rng.IntN(wanted/8)
+			for lines.Scan() {
+				n, err := strconv.Atoi(lines.Text())
+				if err != nil || n != acknowledged+1 {
+					t.Fatalf("after %d: %q", acknowledged, lines.Text())
+				}
+				acknowledged = n
+				if n == killAt { // and what it says until it is dead counts, too
+					if err := cmd.Process.Kill(); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
+			_ = cmd.Wait()
+			kills++
+			acknowledged = checkWritten(t, path, acknowledged)
 		}
-		_ = cmd.Wait()
-		kills++
-		acknowledged = checkWritten(t, path, acknowledged)
-	}
-	t.Logf("%d writes acknowledged, %d kills", acknowledged, kills)
+		t.Logf("%d writes acknowledged, %d kills", acknowledged, kills)
+	})
 }
 
 // checkWritten opens the store after a kill and returns the number of the last write in it.

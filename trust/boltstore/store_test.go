@@ -51,57 +51,59 @@ func sample(t testing.TB) []trust.Record {
 
 // BTNS-TRUST-18, BTNS-CORE-38: what was acknowledged is there after a restart, in a file of mode 0600.
 func TestSurvivesRestart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	if err := os.WriteFile(path+creating+"crash", nil, private); err != nil {
-		t.Fatal(err)
-	}
-	s := reopen(t, path)
-	want := sample(t)
-	if err := s.Apply(trust.Put{Record: want[0]}, trust.Put{Record: want[1]}); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok, err := s.Key("ed25519"); ok || err != nil {
-		t.Fatalf("a new store has no key: %v", err)
-	}
-	if err := s.AddKey("ed25519", signer(t)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.AddKey("ed25519", signer(t)); err == nil {
-		t.Fatal("an own key is never overwritten")
-	}
-	var busy *BusyError
-	if _, err := Open(path); !errors.As(err, &busy) {
-		t.Fatalf("opened twice: %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	t.Run("BTNS-TRUST-18 BTNS-CORE-38 the store outlives a restart, the own key with it", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "state.db")
+		if err := os.WriteFile(path+creating+"crash", nil, private); err != nil {
+			t.Fatal(err)
+		}
+		s := reopen(t, path)
+		want := sample(t)
+		if err := s.Apply(trust.Put{Record: want[0]}, trust.Put{Record: want[1]}); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := s.Key("ed25519"); ok || err != nil {
+			t.Fatalf("a new store has no key: %v", err)
+		}
+		if err := s.AddKey("ed25519", signer(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddKey("ed25519", signer(t)); err == nil {
+			t.Fatal("an own key is never overwritten")
+		}
+		var busy *BusyError
+		if _, err := Open(path); !errors.As(err, &busy) {
+			t.Fatalf("opened twice: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 
-	s = reopen(t, path)
-	got, err := s.Load()
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Fatalf("%v\n got %+v\nwant %+v", err, got, want)
-	}
-	k, ok, err := s.Key("ed25519")
-	if err != nil || !ok || k.Public != signer(t).Public {
-		t.Fatalf("%v, %v, %v", k, ok, err)
-	}
-	if err := s.Delete(want[0]); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := s.Load(); err != nil || len(got) != 1 {
-		t.Fatalf("%v, %v", got, err)
-	}
-	if err := s.Put(want[0]); err != nil {
-		t.Fatal(err)
-	}
-	files, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("leftovers: %v, %v", files, err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != private {
-		t.Fatalf("%v, %v", info.Mode(), err)
-	}
+		s = reopen(t, path)
+		got, err := s.Load()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%v\n got %+v\nwant %+v", err, got, want)
+		}
+		k, ok, err := s.Key("ed25519")
+		if err != nil || !ok || k.Public != signer(t).Public {
+			t.Fatalf("%v, %v, %v", k, ok, err)
+		}
+		if err := s.Delete(want[0]); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Load(); err != nil || len(got) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		if err := s.Put(want[0]); err != nil {
+			t.Fatal(err)
+		}
+		files, err := os.ReadDir(filepath.Dir(path))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("leftovers: %v, %v", files, err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != private {
+			t.Fatalf("%v, %v", info.Mode(), err)
+		}
+	})
 }
 
 // TRUST-T13, BTNS-TRUST-18: what cannot be read whole is refused by name and left alone; it never starts empty.
@@ -134,7 +136,7 @@ func TestDamagedFile(t *testing.T) {
 		"empty": {}, "not a database": []byte("hello"), "cut in the first page": whole[:100], "cut to two pages": whole[:8192],
 		"cut to three pages": whole[:12288], "zeroed": zeroed, "text": bytes.Repeat([]byte("hello "), 20000),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run("BTNS-TRUST-18 never opened as if new: "+name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state.db")
 			if err := os.WriteFile(path, content, private); err != nil {
 				t.Fatal(err)
