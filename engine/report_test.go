@@ -18,44 +18,46 @@ import (
 // The first few of a kind are shown, the rest are counted and the last of them stands for them (design.md: rate-limited
 // per peer and reason).
 func TestLimiter(t *testing.T) {
-	var l limiter
-	now := time.Unix(1000, 0)
-	count := func(r host.Report, n int) (got []shown) {
-		for range n {
-			got = l.admit(now, r, got)
+	t.Run("BTNS-CORE-43 BTNS-CORE-63 what is told of one peer is limited", func(t *testing.T) {
+		var l limiter
+		now := time.Unix(1000, 0)
+		count := func(r host.Report, n int) (got []shown) {
+			for range n {
+				got = l.admit(now, r, got)
+			}
+			return got
 		}
-		return got
-	}
-	a := host.Report{Remote: remote, Kind: host.PeerRefused, Reason: "trust"}
-	b := a
-	b.Reason = "proposal"
-	if got := count(a, 100); len(got) != burst {
-		t.Fatalf("%d shown, want %d", len(got), burst)
-	}
-	if got := count(b, 1); len(got) != 1 {
-		t.Fatal("another reason is another matter")
-	}
-	if at, ok := l.deadline(); !ok || !at.Equal(now.Add(window)) {
-		t.Fatalf("deadline %v, %v", at, ok)
-	}
-	now = now.Add(window)
-	if got := l.expire(now, nil); len(got) != 1 || got[0].similar != 100-burst-1 {
-		t.Fatalf("at the end of the window: %+v", got)
-	}
-	if _, ok := l.deadline(); ok {
-		t.Fatal("nothing is left to wait for")
-	}
-	if got := count(a, 1); len(got) != 1 {
-		t.Fatal("a new window shows again")
-	}
-	for i := range 2 * maxWindows {
-		r := a
-		r.Reason = host.Reason(fmt.Sprint(i))
-		count(r, 1)
-	}
-	if len(l.open) != maxWindows || len(l.order) != maxWindows {
-		t.Fatalf("%d windows are open, the bound is %d", len(l.open), maxWindows)
-	}
+		a := host.Report{Remote: remote, Kind: host.PeerRefused, Reason: "trust"}
+		b := a
+		b.Reason = "proposal"
+		if got := count(a, 100); len(got) != burst {
+			t.Fatalf("%d shown, want %d", len(got), burst)
+		}
+		if got := count(b, 1); len(got) != 1 {
+			t.Fatal("another reason is another matter")
+		}
+		if at, ok := l.deadline(); !ok || !at.Equal(now.Add(window)) {
+			t.Fatalf("deadline %v, %v", at, ok)
+		}
+		now = now.Add(window)
+		if got := l.expire(now, nil); len(got) != 1 || got[0].similar != 100-burst-1 {
+			t.Fatalf("at the end of the window: %+v", got)
+		}
+		if _, ok := l.deadline(); ok {
+			t.Fatal("nothing is left to wait for")
+		}
+		if got := count(a, 1); len(got) != 1 {
+			t.Fatal("a new window shows again")
+		}
+		for i := range 2 * maxWindows {
+			r := a
+			r.Reason = host.Reason(fmt.Sprint(i))
+			count(r, 1)
+		}
+		if len(l.open) != maxWindows || len(l.order) != maxWindows {
+			t.Fatalf("%d windows are open, the bound is %d", len(l.open), maxWindows)
+		}
+	})
 }
 
 // What was suppressed is told when its window ends, although nothing else happens.

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -234,26 +235,96 @@ func TestCertificateIsOnlyItsKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k, err := FromCertificate(der); err != nil || k != s.Public {
-			t.Errorf("%s: %v, %v", name, k, err)
-		}
-		c, err := x509.ParseCertificate(der)
-		if err != nil || len(c.DNSNames) != 1 || c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
-			t.Errorf("%s: the standard library reads %v, %v", name, c, err)
-		}
-		id, err := SubjectID(der)
-		if err != nil || id.Type != IDDN || !strings.HasPrefix(id.String(), "dn:CN=SHA256:") {
-			t.Errorf("%s: subject %v, %v", name, id, err)
-		}
-		for i := range der {
-			if k, err := FromCertificate(der[:i]); err == nil {
-				t.Fatalf("%s cut at %d: %v", name, i, k)
+		t.Run("BTNS-CORE-31 a self-signed certificate binds its key, "+name, func(t *testing.T) {
+			if k, err := FromCertificate(der); err != nil || k != s.Public {
+				t.Errorf("%v, %v", k, err)
 			}
-		}
+			c, err := x509.ParseCertificate(der)
+			if err != nil || len(c.DNSNames) != 1 || c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
+				t.Errorf("the standard library reads %v, %v", c, err)
+			}
+			id, err := SubjectID(der)
+			if err != nil || id.Type != IDDN || !strings.HasPrefix(id.String(), "dn:CN=SHA256:") {
+				t.Errorf("subject %v, %v", id, err)
+			}
+		})
+		t.Run("BTNS-CORE-34 one that is cut anywhere is none, "+name, func(t *testing.T) {
+			for i := range der {
+				if k, err := FromCertificate(der[:i]); err == nil {
+					t.Fatalf("cut at %d: %v", i, k)
+				}
+			}
+		})
 	}
 	if _, err := FromCertificate(make([]byte, maxCertificate+1)); !errors.Is(err, ErrKey) {
 		t.Errorf("too long: %v", err)
 	}
+}
+
+// BTNS-CORE-34: whatever stands around the key.
+func TestCertificateContents(t *testing.T) {
+	s := signers(t)["Ed25519"]
+	issuer, err := NewEd25519(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	then := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+	usual := x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: then, NotAfter: then.AddDate(200, 0, 0)}
+	for name, change := range map[string]func(c *x509.Certificate){
+		"nothing special":      func(*x509.Certificate) {},
+		"expired":              func(c *x509.Certificate) { c.NotAfter = then.AddDate(0, 0, 1) },
+		"not valid yet":        func(c *x509.Certificate) { c.NotBefore = then.AddDate(150, 0, 0) },
+		"over before it began": func(c *x509.Certificate) { c.NotBefore, c.NotAfter = c.NotAfter, c.NotBefore },
+		"the name of another":  func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = "bank.example", []string{"bank.example"} },
+		"a long serial":        func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 150) },
+		"an authority":         func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true },
+		"an unknown critical extension": func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+		},
+	} {
+		for by, signer := range map[string]Signer{"itself": s, "another": issuer} {
+			t.Run("BTNS-CORE-34 "+name+", signed by "+by, func(t *testing.T) {
+				c := usual
+				change(&c)
+				der, err := x509.CreateCertificate(rand.Reader, &c, &c, s.Public.Crypto(), signer.Private)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if k, err := FromCertificate(der); err != nil || k != s.Public {
+					t.Errorf("%v, %v", k, err)
+				}
+			})
+		}
+	}
+}
+
+// Every bit of the first 132 is in the words, and a text that is not the whole fingerprint is none.
+func TestFingerprintIsShownWhole(t *testing.T) {
+	t.Run("BTNS-TRUST-52 never fewer than twelve words, or than all octets", func(t *testing.T) {
+		var f Fingerprint
+		seen := map[string]bool{f.Words(): true}
+		for bit := range 132 {
+			g := f
+			g[bit/8] ^= 0x80 >> (bit % 8)
+			words := g.Words()
+			if len(strings.Fields(words)) != 12 || seen[words] {
+				t.Errorf("bit %d: %s", bit, words)
+			}
+			seen[words] = true
+		}
+		text := f.String()
+		for i := range text {
+			if g, err := ParseFingerprint(text[:i]); err == nil {
+				t.Errorf("%q is taken for %v", text[:i], g)
+			}
+		}
+	})
+	t.Run("BTNS-CORE-42 as an identity it is ID_KEY_ID of 32 octets", func(t *testing.T) {
+		f := Fingerprint(repeated(7))
+		if id := KeyID(f); id.Type != 11 || id.Data != string(f[:]) || len(id.Data) != 32 {
+			t.Errorf("%v", id)
+		}
+	})
 }
 
 // FuzzKeys: nothing panics, and what is a key has one form that reads back to itself.

@@ -287,31 +287,33 @@ func TestAge(t *testing.T) {
 func TestFlood(t *testing.T) {
 	b, s := New(Config{Max: 1000}, nil), store{}
 	k := key(t, 1)
-	s.apply(carry(t, b, Query{Addr: host, Key: k}))
-	s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
-	s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
-	var strangers []identity.PublicKey
-	for n := range 64 {
-		strangers = append(strangers, key(t, byte(100+n)))
-	}
-	flood := 100_000
-	if testing.Short() {
-		flood = 10_000
-	}
-	for i := range flood {
-		a := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
-		ch, err := b.Carried(t0.Add(time.Duration(i)), Query{Addr: a, Key: strangers[i%64], Inbound: true})
-		if err != nil {
-			t.Fatal(err)
+	t.Run("BTNS-CORE-64 a flood of strangers evicts strangers only", func(t *testing.T) {
+		s.apply(carry(t, b, Query{Addr: host, Key: k}))
+		s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
+		s.apply(carry(t, b, Query{Addr: home, Key: k, Inbound: true}))
+		var strangers []identity.PublicKey
+		for n := range 64 {
+			strangers = append(strangers, key(t, byte(100+n)))
 		}
-		s.apply(ch)
-	}
-	if b.Len() > 1000 || len(s) != b.Len() {
-		t.Fatalf("%d records, %d stored", b.Len(), len(s))
-	}
-	if len(b.Lookup(t0, host, "")) != 1 || len(b.Lookup(t0, home, "")) != 1 {
-		t.Fatal("what came again was evicted")
-	}
+		flood := 100_000
+		if testing.Short() {
+			flood = 10_000
+		}
+		for i := range flood {
+			a := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+			ch, err := b.Carried(t0.Add(time.Duration(i)), Query{Addr: a, Key: strangers[i%64], Inbound: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.apply(ch)
+		}
+		if b.Len() > 1000 || len(s) != b.Len() {
+			t.Fatalf("%d records, %d stored", b.Len(), len(s))
+		}
+		if len(b.Lookup(t0, host, "")) != 1 || len(b.Lookup(t0, home, "")) != 1 {
+			t.Fatal("what came again was evicted")
+		}
+	})
 
 	full := New(Config{Max: 1}, nil)
 	carry(t, full, Query{Addr: host, Key: k})
