@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -259,6 +260,29 @@ func TestCertificateIsOnlyItsKey(t *testing.T) {
 	if _, err := FromCertificate(make([]byte, maxCertificate+1)); !errors.Is(err, ErrKey) {
 		t.Errorf("too long: %v", err)
 	}
+}
+
+// RFC 4055 §1.2: a key limited to RSASSA-PSS would have to say so in its SubjectPublicKeyInfo.
+func TestOwnKeyLimitedToPSS(t *testing.T) {
+	t.Run("BTNS-CORE-36 no own key is limited to PSS", func(t *testing.T) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := func() []byte { return pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der}) }
+		if _, err := ParsePrivateKey(text()); err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(der, unhex(t, "2a864886f70d010101")) + 8
+		der[at] = 10 // id-RSASSA-PSS for rsaEncryption
+		if s, err := ParsePrivateKey(text()); !errors.Is(err, ErrPrivateKey) {
+			t.Errorf("%v, %v", s, err)
+		}
+	})
 }
 
 // BTNS-CORE-34: whatever stands around the key.
