@@ -75,7 +75,7 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 	switch {
 	case h.stopping || p.attempt != 0 || p.asking || h.served(p, trigger):
 		return
-	case p.session() != nil && len(p.session().promised) > 0: // a child is being made
+	case p.session() != nil && len(p.session().promised) > 0 || h.announces(p): // a child is being made
 		return
 	case p.cfg == nil && !h.protects(p.addr):
 		return

@@ -2,6 +2,7 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -12,7 +13,10 @@ import (
 )
 
 const (
-	lingering   = 5 * time.Second // an inbound SA outlives its replacement by this (ikev2.md §7.4)
+	lingering = 5 * time.Second // an inbound SA outlives its replacement by this (ikev2.md §7.4)
+	// answerTime is how long packets wait for an SA that the peer learns of by an answer of ours: until the answer has come and
+	// was worked on, the peer cannot open what it protects. A packet of the peer under the SA says so sooner.
+	answerTime  = 200 * time.Millisecond
 	upgradeTime = 2 * time.Second // clear packets of a peer that has just become protected (design.md)
 )
 
@@ -30,7 +34,11 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 	sp := spec(a)
 	sp.Marks = h.marks(s, a)
 	h.change(dataplane.AddSA{Spec: sp})
-	if a.UseNow {
+	switch {
+	case a.UseNow && !a.Initiator && a.Replaces == 0:
+		pair.Announced = true
+		h.alarms.add(now.Add(answerTime), useAnnounced, p.addr, flow.PairID(pair.ID))
+	case a.UseNow:
 		h.use(pair)
 	}
 	if a.Replaces != 0 {
@@ -50,6 +58,20 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		})
 	}
 	h.readAt(now.Add(countersSoon))
+}
+
+// announced lets a pair send that this host has answered with: the peer has it, or had the time to get it.
+func (h *Host) announced(now time.Time, pair *sad.Pair) {
+	pair.Announced = false
+	h.use(pair)
+	if s := h.sessions[ikev2.Handle(pair.Owner)]; s != nil && s.peer != nil && s.peer.state == StateProtected {
+		h.enter(now, s.peer, StateProtected, s.peer.why, s.peer.hint)
+	}
+}
+
+// announces reports whether a pair with p will send soon.
+func (h *Host) announces(p *peer) bool {
+	return slices.ContainsFunc(h.sas.With(p.addr), func(pair *sad.Pair) bool { return pair.Announced })
 }
 
 func encapsulated(n ikev2.NAT) bool { return n.Us || n.Peer || n.Encap }

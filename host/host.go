@@ -205,6 +205,10 @@ func (h *Host) ring(now time.Time) {
 			if p != nil && p.state == StateProtected && p.installed == flow.Upgrade && p.session() != nil && !p.session().nat.Peer {
 				h.dispose(p, flow.Protect)
 			}
+		case useAnnounced:
+			if pair := h.sas.Get(uint64(a.pair)); pair != nil && pair.Announced {
+				h.announced(now, pair)
+			}
 		case dropLingered:
 			h.change(dataplane.RemoveSA{ID: a.pair})
 		case endHold:

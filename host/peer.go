@@ -145,6 +145,8 @@ func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 		switch {
 		case h.acceptsClear(now, p):
 			h.dispose(p, flow.Upgrade)
+		case !h.sends(p) && h.announces(p):
+			h.dispose(p, flow.Hold)
 		default:
 			h.dispose(p, flow.Protect)
 		}

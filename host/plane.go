@@ -51,6 +51,9 @@ func (h *Host) carried(now time.Time, id flow.PairID) {
 		return
 	}
 	s.proven = now
+	if pair.Announced {
+		h.announced(now, pair)
+	}
 	if p := s.peer; p.state == StateProtected && p.installed == flow.Upgrade && !h.acceptsClear(now, p) {
 		h.dispose(p, flow.Protect)
 	}

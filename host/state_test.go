@@ -75,6 +75,7 @@ func TestStates(t *testing.T) {
 		{"or until the first authentic packet", func(t *testing.T, w *world) *box {
 			a, b := w.box("a", addrA), w.box("b", addrB)
 			a.acquire(addrB)
+			a.packet(b)
 			b.packet(a)
 			return a
 		}, StateProtected, flow.Protect},
@@ -139,6 +140,38 @@ func TestStates(t *testing.T) {
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
 			c.bring(t, newWorld(t)).want(addrB, c.state, c.plane)
+		})
+	}
+}
+
+// Who has answered waits before it sends: its peer cannot open anything until the answer has come. A packet of the peer
+// says so, else a moment is long enough. Meanwhile nothing leaves in clear.
+func TestAnswerComesFirst(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		more   []func(*Config)
+		before flow.State
+		after  flow.State
+		then   func(w *world, a, b *box)
+	}{
+		{"until the peer sends", nil, flow.Upgrade, flow.Protect, func(_ *world, a, b *box) { a.packet(b) }},
+		{"or has had the time to", nil, flow.Upgrade, flow.Upgrade, func(w *world, _, _ *box) { w.pass(answerTime) }},
+		{"held where it must be protected", []func(*Config){requiring(t)}, flow.Hold, flow.Protect, func(w *world, _, _ *box) { w.pass(answerTime) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.box("a", addrA), w.box("b", addrB, c.more...)
+			a.acquire(addrB)
+			b.want(addrA, StateProtected, c.before)
+			if len(a.using) != 1 || len(b.using) != 0 {
+				t.Fatalf("who began sends under %d pairs, who answered under %d", len(a.using), len(b.using))
+			}
+			b.acquire(addrA) // what waits asks, and nothing more is made
+			c.then(w, a, b)
+			b.want(addrA, StateProtected, c.after)
+			if len(b.using) != 1 || len(b.sas) != 1 {
+				t.Errorf("who answered has %d pairs and sends under %d", len(b.sas), len(b.using))
+			}
 		})
 	}
 }

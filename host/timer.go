@@ -21,6 +21,7 @@ type alarmKind uint8
 
 const (
 	endUpgrade    alarmKind = iota + 1 // clear packets are no longer accepted from peer
+	useAnnounced                       // the peer has had time to get pair
 	dropLingered                       // pair has outlived its last packets in flight
 	endHold                            // what may go in clear to peer has waited long enough
 	tryAgain                           // peer may be tried again

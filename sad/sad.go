@@ -26,6 +26,7 @@ type Pair struct {
 	Since         time.Time
 	Sending       bool
 	Carried       bool // an authentic packet came in
+	Announced     bool // the answer that gives the peer this pair is on its way: it does not send yet
 }
 
 // DB holds the pairs. The zero value is empty and ready. Its maps hold pointers that callers may read and whose flags they

@@ -64,10 +64,10 @@ func TestRules(t *testing.T) {
 		}, nil},
 		{"required", tcp(40000, 179), NoReason, map[State][]Action{
 			Clear: {Seal, Drop}, Upgrade: {Seal, Drop}, Protect: {Seal, Drop}, Hold: {Seal, Drop}, Closed: nothing,
-		}, map[State][]Action{Clear: {Queue, Drop}, Upgrade: nothing, Protect: nothing, Hold: {Queue, Drop}}},
+		}, map[State][]Action{Clear: {Queue, Drop}, Upgrade: {Queue, Drop}, Protect: nothing, Hold: {Queue, Drop}}},
 		{"preferred", tcp(40000, 22), NoReason, map[State][]Action{
 			Clear: clearText, Upgrade: {Seal, Accept}, Protect: {Seal, Drop}, Hold: {Seal, Drop}, Closed: nothing,
-		}, map[State][]Action{Upgrade: {Drop, Accept}, Protect: nothing, Hold: {Queue, Drop}}},
+		}, map[State][]Action{Upgrade: {Queue, Accept}, Protect: nothing, Hold: {Queue, Drop}}},
 	} {
 		for state := Clear; state <= Closed; state++ {
 			bare := NewTable().SetRules(webRules(t)).SetPrefix(host(peer), state)

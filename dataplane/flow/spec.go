@@ -40,7 +40,7 @@ type State uint8
 
 const (
 	Clear   State = iota // not protected, and none of the plane's business
-	Upgrade              // outbound is protected; inbound clear packets still pass (design: at most two seconds)
+	Upgrade              // outbound is protected, and waits where no SA sends yet; inbound clear packets still pass (design: at most two seconds)
 	Protect              // outbound is protected or dropped; inbound clear packets are dropped
 	Hold                 // outbound waits for an SA in a bounded queue; inbound clear packets are dropped
 	Closed               // nothing passes either way in clear, and there is no SA to expect soon

@@ -144,7 +144,7 @@ func (t *Table) Out(f *selector.Flow) Verdict {
 	}
 	p := t.sender(e, f)
 	switch {
-	case p == nil && (s == nil || s.state == Hold):
+	case p == nil && (s == nil || s.state != Protect):
 		return Verdict{Action: Queue}
 	case p == nil:
 		return Verdict{Action: Drop, Reason: NoSA}

@@ -27,7 +27,7 @@ func TestVerdicts(t *testing.T) {
 		in      Action
 	}{
 		{Clear, Pass, Pass, NoReason, Accept},
-		{Upgrade, Seal, Drop, NoSA, Accept},
+		{Upgrade, Seal, Queue, NoReason, Accept},
 		{Protect, Seal, Drop, NoSA, Drop},
 		{Hold, Seal, Queue, NoReason, Drop},
 		{Closed, Drop, Drop, PrefixClosed, Drop},

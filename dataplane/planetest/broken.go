@@ -307,6 +307,12 @@ func unwrap(t *flow.Table, w Wired) ([]byte, *flow.Pair, flow.Reason) {
 // careless are planes that break the rest of the contract.
 func careless() []fault {
 	return []fault{
+		{"keeps nothing for an SA that will send soon", verdict(func(t *flow.Table, f *selector.Flow, v flow.Verdict) flow.Verdict {
+			if s, _, _ := t.State(f.Remote); v.Action == flow.Queue && s == flow.Upgrade {
+				return flow.Verdict{Action: flow.Drop, Reason: flow.NoSA}
+			}
+			return v
+		})},
 		{"returns prefixes first, whatever follows", changes(func(c []dataplane.Change) []dataplane.Change {
 			slices.SortStableFunc(c, func(a, b dataplane.Change) int { return cmp.Compare(gives(a), gives(b)) })
 			return c

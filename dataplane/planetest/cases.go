@@ -23,6 +23,7 @@ func outbound() []Case {
 		{"what has no state passes in clear and is noticed", clearPasses},
 		{"Hold keeps packets until there is an SA", holdKeeps},
 		{"the queue of Hold is bounded", holdIsBounded},
+		{"Upgrade keeps packets until an SA sends, and lets clear ones in", upgradeKeeps},
 		{"Protect without an SA drops (RFC 4301 §5.1)", protectDrops},
 		{"Closed passes nothing (RFC 4301 §5.1)", closedDrops},
 		{"outbound packets are sealed, IPv4", func(s *scene) { sealsOut(s) }},
@@ -66,6 +67,16 @@ func holdKeeps(s *scene) {
 	}
 	s.protect()
 	seen = s.h.Seen()
+	s.noClear("released", seen)
+	s.same("released", s.opened(1, seen.Wire), s.out(1), s.out(2))
+}
+
+func upgradeKeeps(s *scene) {
+	s.apply(s.add(s.spec(1), false), s.state(flow.Upgrade))
+	s.silent("before the pair sends", s.send(s.out(1), s.out(2)))
+	s.same("delivered", s.receive(s.clear(s.in(1))).Delivered, s.in(1))
+	s.apply(dataplane.UseSA{ID: 1})
+	seen := s.h.Seen()
 	s.noClear("released", seen)
 	s.same("released", s.opened(1, seen.Wire), s.out(1), s.out(2))
 }
