@@ -212,6 +212,7 @@ func FuzzStep(f *testing.F) {
 			f.Add(append(append([]byte{kind}, meet...), rest...))
 		}
 	}
+	f.Add([]byte("0XX20+\x10+\x11")) // a rekey that was put off finds its child gone
 	f.Fuzz(func(t *testing.T, code []byte) {
 		if len(code) == 0 || len(code) > 300 {
 			return

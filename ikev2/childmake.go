@@ -72,7 +72,7 @@ type childAnswer struct {
 func (t *makeChild) start(e *Endpoint, s *sa) bool {
 	if t.old != nil {
 		if !slices.Contains(s.session.children, t.old) || t.old.deleting || t.old.heir != 0 {
-			t.old.rekeying = false
+			t.fail(e, s, nil) // it may have been asked for before: an SPI is kept for it
 			return false
 		}
 		t.old.rekeying = true
