@@ -51,6 +51,7 @@ type Host struct {
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
 	sessions map[ikev2.Handle]*session
+	claims   []*session // of named peers; see claimants
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
 	lastRead time.Time    // of the counters

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/ikev2"
@@ -34,7 +35,8 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 		h.ike(now, ikev2.Credential{SA: q.SA, Refuse: err})
 		return
 	}
-	s.pad, s.named = entry, entry.Kind == policy.ByID || entry.Kind == policy.ByKey
+	s.pad = entry
+	h.claim(s, entry.Kind == policy.ByID || entry.Kind == policy.ByKey)
 	answer := ikev2.Credential{SA: q.SA, Local: h.self()}
 	if p := h.configuredFor(entry.Name); p != nil {
 		answer.Local = p.selfAt(q.Local.Addr())
@@ -133,9 +135,13 @@ func (h *Host) heldByOthers(s *session) selector.Set {
 	if s.named {
 		return nil
 	}
+	others := h.claimants()
+	if s.pad.Kind == policy.Null {
+		others = h.sortedSessions()
+	}
 	var held selector.Set
-	for _, o := range h.sortedSessions() {
-		if o == s || !o.named && (s.pad.Kind != policy.Null || o.who.Key.IsZero()) {
+	for _, o := range others {
+		if o == s || !o.named && o.who.Key.IsZero() {
 			continue
 		}
 		for _, pair := range h.sas.Owned(uint64(o.handle)) {
@@ -143,6 +149,23 @@ func (h *Host) heldByOthers(s *session) selector.Set {
 		}
 	}
 	return held
+}
+
+// claim notes whether a session belongs to a named peer.
+func (h *Host) claim(s *session, named bool) {
+	if named && !s.named {
+		h.claims = append(h.claims, s)
+		if len(h.claims) > 2*len(h.sessions) {
+			h.claimants() // those that ended go
+		}
+	}
+	s.named = named
+}
+
+// claimants are the sessions of named peers, few among many.
+func (h *Host) claimants() []*session {
+	h.claims = slices.DeleteFunc(h.claims, func(s *session) bool { return !s.named || h.sessions[s.handle] != s })
+	return h.claims
 }
 
 // policyRequires reports whether the SPD lets nothing but protected traffic go to an address.

@@ -176,6 +176,7 @@ func (h *Host) readmit(now time.Time, s *session) error {
 	if named != s.named {
 		s.assurance = v.Assurance
 	}
-	s.pad, s.named = entry, named
+	s.pad = entry
+	h.claim(s, named)
 	return nil
 }
