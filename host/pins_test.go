@@ -60,13 +60,15 @@ func TestPinsKeepTheWildcardAway(t *testing.T) {
 		{"the recorded key, the address", ikev2.Peer{Key: other, Method: ikev2.Signature}, false, single, true, true},
 		{"a named peer: the rule wins", ikev2.Peer{Key: mine, Method: ikev2.Signature}, true, whole, true, true},
 	} {
-		got, err := ask(c.who, c.named, c.remote)
-		if (err == nil) != c.granted || got.ContainsAddr(addrC) != c.has {
-			t.Errorf("%s: %v, %v", c.name, got, err)
-		}
-		if c.granted && c.remote.ContainsAddr(addrB) && !got.ContainsAddr(addrB) {
-			t.Errorf("%s: the address that it speaks from is missing from %v", c.name, got)
-		}
+		t.Run("BTNS-TRUST-21 "+c.name, func(t *testing.T) {
+			got, err := ask(c.who, c.named, c.remote)
+			if (err == nil) != c.granted || got.ContainsAddr(addrC) != c.has {
+				t.Errorf("%v, %v", got, err)
+			}
+			if c.granted && c.remote.ContainsAddr(addrB) && !got.ContainsAddr(addrB) {
+				t.Errorf("the address that it speaks from is missing from %v", got)
+			}
+		})
 	}
 	for i := range uint32(maxPinned) {
 		var b [4]byte

@@ -246,18 +246,42 @@ func TestInitialContact(t *testing.T) {
 	b.want(addrA, StateProtected, flow.Protect)
 }
 
-// An SA under another key at the same address is none of INITIAL_CONTACT's business.
-func TestInitialContactIsByKey(t *testing.T) {
-	w := newWorld(t)
-	_, b := w.meet()
-	p := b.h.peers[addrA]
-	other := &session{handle: 1000, peer: p, up: true, remote: p.session().remote, who: ikev2.Peer{Key: key(t, "other").Public}}
-	p.sessions = append(p.sessions, other)
-	b.h.initialContact(w.now, other)
-	if len(p.sessions) != 2 {
-		t.Fatalf("%d sessions", len(p.sessions))
+// IKE SAs belong together by their key, and by nothing else that their peers say.
+func TestSAsAreGroupedByKey(t *testing.T) {
+	second := func(t *testing.T, w *world, who func(ikev2.Peer) ikev2.Peer) (*box, *peer, *session) {
+		_, b := w.meet()
+		p := b.h.peers[addrA]
+		s := &session{handle: 1000, peer: p, up: true, remote: p.session().remote, who: who(p.session().who)}
+		p.sessions = append(p.sessions, s)
+		t.Cleanup(func() { p.drop(s) })
+		return b, p, s
 	}
-	p.drop(other)
+	t.Run("BTNS-CORE-14 INITIAL_CONTACT ends nothing of another key at the same address", func(t *testing.T) {
+		w := newWorld(t)
+		b, p, s := second(t, w, func(ikev2.Peer) ikev2.Peer { return ikev2.Peer{Key: key(t, "other").Public} })
+		b.h.initialContact(w.now, s)
+		if len(p.sessions) != 2 {
+			t.Fatalf("%d sessions", len(p.sessions))
+		}
+	})
+	t.Run("BTNS-CORE-14 two of one key are one too many, whatever they call themselves", func(t *testing.T) {
+		_, p, _ := second(t, newWorld(t), func(w ikev2.Peer) ikev2.Peer {
+			w.ID = identity.ID{Type: identity.IDFQDN, Data: "elsewhere.example"}
+			return w
+		})
+		if _, _, ok := twins(p); !ok {
+			t.Error("not seen as such")
+		}
+	})
+	t.Run("BTNS-CORE-14 two of two keys are not", func(t *testing.T) {
+		_, p, _ := second(t, newWorld(t), func(w ikev2.Peer) ikev2.Peer {
+			w.Key = key(t, "other").Public
+			return w
+		})
+		if _, _, ok := twins(p); ok {
+			t.Error("seen as twins")
+		}
+	})
 }
 
 // A refusal by a strict host says what to do; the operator's word lets the peer in, verified or not.

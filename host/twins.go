@@ -15,11 +15,12 @@ import (
 // twinPatience is how long to wait for a proof before the check is repeated.
 const twinPatience = 5 * time.Second
 
-// twins returns the redundant and the surviving one of two IKE SAs with the same key, or ok false.
+// twins returns the redundant and the surviving one of two IKE SAs with the same key, or ok false. What a peer with a key
+// calls itself does not matter (BTNS-CORE-14).
 func twins(p *peer) (redundant, survivor *session, ok bool) {
 	for i, a := range p.sessions {
 		for _, b := range p.sessions[i+1:] {
-			if a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.ID != b.who.ID {
+			if a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.Key.IsZero() && a.who.ID != b.who.ID {
 				continue
 			}
 			if bytes.Compare(a.nonce, b.nonce) < 0 {
