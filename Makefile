@@ -4,10 +4,10 @@ GO ?= go
 FUZZTIME ?= 60s
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: help build check test lint fmt fuzz bench cover demo clean
+.PHONY: help build check test coverage lint fmt fuzz bench cover demo clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/btns, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/btns ./cmd/btns
@@ -17,6 +17,9 @@ check: lint ## before a commit: lint and the quick tests, about a minute
 
 test: ## everything, real peers included; needs root, installs what it lacks
 	@GO="$(GO)" scripts/test.sh
+
+coverage: ## docs/coverage.md, from the last make test
+	$(GO) run ./internal/coverage write bin/results.txt
 
 lint: ## the linters of .golangci.yml, pinned in tools/go.mod
 	$(TOOL) golangci-lint run
