@@ -118,9 +118,6 @@ func TestSystemdUnitIsRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Try(10*time.Second, "systemd-analyze", "--version"); err != nil {
-		t.Skip("left out: no systemd-analyze here")
-	}
 	// verify wants the program to be there; everything else is as it is shipped.
 	path := l.WriteFile("btns.service", strings.ReplaceAll(string(text), "/usr/local/bin/btns", netlab.Binary))
 	if out, err := h.Try(30*time.Second, "systemd-analyze", "verify", "--man=no", path); err != nil || strings.TrimSpace(out) != "" {

@@ -42,6 +42,7 @@ test)
     want openssh-client ssh ssh-keygen
     want openssh-server /usr/sbin/sshd
     want openssl openssl
+    want systemd systemd-analyze
     want python3-minimal python3
     want gcc gcc
     want libc6-dev /usr/include/stdio.h
