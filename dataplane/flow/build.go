@@ -9,48 +9,21 @@ import (
 	"github.com/btns-ipsec/btns/selector"
 )
 
-// Builder makes the next table out of one. A changed prefix costs a few copied nodes, however often it changes; many of
-// them copy the tree of prefixes once. A change that fails leaves the builder as it was.
+// Builder makes the next table out of one. What a change copies, the next ones change in place, so that many together cost
+// little more than one. A change that fails leaves the builder as it was.
 type Builder struct {
-	t       Table
-	entries map[netip.Prefix]*entry // that changed since the last Table, and wait to be written; nil: gone
+	t  Table
+	by *owner
 }
 
 // Build begins the next table.
-func (t *Table) Build() *Builder { return &Builder{t: *t} }
+func (t *Table) Build() *Builder { return &Builder{t: *t, by: new(owner)} }
 
 // Table is the result. The builder may go on from there.
 func (b *Builder) Table() *Table {
-	if n := len(b.entries); n > 64 && n > b.t.prefixes.Size()/32 {
-		b.t.prefixes = b.t.prefixes.Clone()
-		for k, e := range b.entries {
-			if e == nil {
-				b.t.prefixes.Delete(k)
-			} else {
-				b.t.prefixes.Insert(k, e)
-			}
-		}
-	} else {
-		for k, e := range b.entries {
-			if e == nil {
-				b.t.prefixes = b.t.prefixes.DeletePersist(k)
-			} else {
-				b.t.prefixes = b.t.prefixes.InsertPersist(k, e)
-			}
-		}
-	}
-	clear(b.entries)
+	b.by = new(owner)
 	t := b.t
 	return &t
-}
-
-// entry is what is known of a prefix at this point, or nil.
-func (b *Builder) entry(k netip.Prefix) *entry {
-	e, changed := b.entries[k]
-	if !changed {
-		e, _ = b.t.prefixes.Get(k)
-	}
-	return e
 }
 
 // Add installs a pair: inbound at once, outbound too with use. Its ID and its inbound SPI are new.
@@ -61,8 +34,8 @@ func (b *Builder) Add(p *Pair, use bool) error {
 	if b.t.BySPI(p.SPIIn) != nil {
 		return fmt.Errorf("%w: SPI %08x is taken", ErrSpec, p.SPIIn)
 	}
-	b.t.bySPI = b.t.bySPI.put(uint64(p.SPIIn), p)
-	b.t.byID = b.t.byID.put(uint64(p.ID), record{pair: p})
+	b.t.bySPI = b.t.bySPI.put(number(uint64(p.SPIIn)), p, b.by)
+	b.t.byID = b.t.byID.put(number(uint64(p.ID)), record{pair: p}, b.by)
 	if use {
 		b.start(p)
 	}
@@ -91,8 +64,8 @@ func (b *Builder) Retire(id PairID) error {
 func (b *Builder) Remove(id PairID) {
 	if r, err := b.record(id); err == nil {
 		b.stop(r)
-		b.t.byID = b.t.byID.delete(uint64(id))
-		b.t.bySPI = b.t.bySPI.delete(uint64(r.pair.SPIIn))
+		b.t.byID = b.t.byID.delete(number(uint64(id)))
+		b.t.bySPI = b.t.bySPI.delete(number(uint64(r.pair.SPIIn)))
 	}
 }
 
@@ -107,8 +80,8 @@ func (b *Builder) Move(id PairID, remote netip.AddrPort) error {
 	}
 	old := r.pair
 	r.pair = old.moved(remote)
-	b.t.byID = b.t.byID.put(uint64(id), r)
-	b.t.bySPI = b.t.bySPI.put(uint64(old.SPIIn), r.pair)
+	b.t.byID = b.t.byID.put(number(uint64(id)), r, b.by)
+	b.t.bySPI = b.t.bySPI.put(number(uint64(old.SPIIn)), r.pair, b.by)
 	if r.sending {
 		b.each(old, func(e *entry) {
 			e.pairs = slices.Clone(e.pairs)
@@ -131,7 +104,7 @@ func (b *Builder) SetPrefix(p netip.Prefix, s State) error {
 }
 
 func (b *Builder) record(id PairID) (record, error) {
-	r, ok := b.t.byID.get(uint64(id))
+	r, ok := b.t.byID.get(number(uint64(id)))
 	if !ok {
 		return r, fmt.Errorf("%w: no ID %d", ErrSpec, id)
 	}
@@ -141,7 +114,7 @@ func (b *Builder) record(id PairID) (record, error) {
 // start makes p the first choice for its selectors.
 func (b *Builder) start(p *Pair) {
 	for _, k := range keys(p.Remote) {
-		if e := b.entry(k); e != nil {
+		if e := b.t.exact(k); e != nil {
 			for _, q := range e.pairs { // entries do not change: stop makes new ones
 				if q == p || p.same(q) {
 					b.stop(record{pair: q, sending: true})
@@ -150,7 +123,7 @@ func (b *Builder) start(p *Pair) {
 		}
 	}
 	b.each(p, func(e *entry) { e.pairs = slices.Insert(slices.Clone(e.pairs), 0, p) })
-	b.t.byID = b.t.byID.put(uint64(p.ID), record{pair: p, sending: true})
+	b.t.byID = b.t.byID.put(number(uint64(p.ID)), record{pair: p, sending: true}, b.by)
 }
 
 func (b *Builder) stop(r record) {
@@ -160,7 +133,7 @@ func (b *Builder) stop(r record) {
 	b.each(r.pair, func(e *entry) {
 		e.pairs = slices.DeleteFunc(slices.Clone(e.pairs), func(q *Pair) bool { return q == r.pair })
 	})
-	b.t.byID = b.t.byID.put(uint64(r.pair.ID), record{pair: r.pair})
+	b.t.byID = b.t.byID.put(number(uint64(r.pair.ID)), record{pair: r.pair}, b.by)
 }
 
 // each edits the entries under which a pair sends.
@@ -172,21 +145,23 @@ func (b *Builder) each(p *Pair, edit func(*entry)) {
 
 // edit replaces the entry of a prefix by a changed copy; an entry that says nothing goes.
 func (b *Builder) edit(k netip.Prefix, change func(*entry)) {
-	old := b.entry(k)
+	old := b.t.exact(k)
 	e := entry{prefix: k}
 	if old != nil {
 		e = *old
 	}
 	change(&e)
-	if b.entries == nil {
-		b.entries = make(map[netip.Prefix]*entry)
-	}
-	switch gone := e.state == Clear && len(e.pairs) == 0; {
+	gone, hosts := e.state == Clear && len(e.pairs) == 0, &b.t.hosts[family(k.Addr())]
+	switch single := k.IsSingleIP(); {
 	case gone && old == nil:
+	case gone && single:
+		*hosts = hosts.delete(address(k.Addr()))
 	case gone:
-		b.entries[k] = nil
+		b.t.nets = b.t.nets.DeletePersist(k)
+	case single:
+		*hosts = hosts.put(address(k.Addr()), &e, b.by)
 	default:
-		b.entries[k] = &e
+		b.t.nets = b.t.nets.InsertPersist(k, &e)
 	}
 }
 

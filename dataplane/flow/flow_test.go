@@ -14,7 +14,7 @@ var (
 	peer = netip.MustParseAddr("192.0.2.2")
 )
 
-func key(s protect.Suite, seed byte) protect.Keys {
+func keysOf(s protect.Suite, seed byte) protect.Keys {
 	k := protect.Keys{Encr: make([]byte, s.EncrLen()), Integ: make([]byte, s.Integ.KeyLen())}
 	for i := range k.Encr {
 		k.Encr[i] = seed + byte(i)
@@ -26,7 +26,7 @@ func key(s protect.Suite, seed byte) protect.Keys {
 func spec(id PairID, a, b netip.Addr) Spec {
 	return Spec{
 		ID: id, Suite: gcm, Mode: protect.Transport, SPIIn: 0x1000 + uint32(id), SPIOut: 0x2000 + uint32(id),
-		KeysIn: key(gcm, 1), KeysOut: key(gcm, 2), Local: selector.Set{selector.Host(a)}, Remote: selector.Set{selector.Host(b)},
+		KeysIn: keysOf(gcm, 1), KeysOut: keysOf(gcm, 2), Local: selector.Set{selector.Host(a)}, Remote: selector.Set{selector.Host(b)},
 		OuterLocal: netip.AddrPortFrom(a, 4500), OuterRemote: netip.AddrPortFrom(b, 4500), Encap: true,
 	}
 }

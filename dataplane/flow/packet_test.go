@@ -277,7 +277,7 @@ func TestInnerMTU(t *testing.T) {
 		for _, mode := range []protect.Mode{protect.Transport, protect.Tunnel} {
 			for _, ends := range [][2]netip.Addr{{here, peer}, {six, six2}} {
 				sp := spec(1, ends[0], ends[1])
-				sp.Suite, sp.Mode, sp.KeysIn, sp.KeysOut = s, mode, key(s, 1), key(s, 2)
+				sp.Suite, sp.Mode, sp.KeysIn, sp.KeysOut = s, mode, keysOf(s, 1), keysOf(s, 2)
 				p := pair(t, sp)
 				header := ipv4Len
 				if !ends[0].Is4() {

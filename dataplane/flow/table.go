@@ -11,10 +11,11 @@ import (
 // Table is what a plane works from. It never changes: [Table.Build] makes the next one, sharing nearly all with this one,
 // and the plane publishes it through an atomic pointer.
 type Table struct {
-	prefixes *bart.Table[*entry]
-	bySPI    trie[*Pair]
-	byID     trie[record]
-	rules    *ruleBook // nil: none
+	hosts [2]trie[*entry]     // single addresses of either family: ten thousand change as cheaply as ten
+	nets  *bart.Table[*entry] // all other prefixes
+	bySPI trie[*Pair]
+	byID  trie[record]
+	rules *ruleBook // nil: none
 }
 
 // entry is what is known of a prefix of remote addresses. It does not change.
@@ -30,7 +31,7 @@ type record struct {
 }
 
 // NewTable is a table without pairs, in which all is clear.
-func NewTable() *Table { return &Table{prefixes: new(bart.Table[*entry])} }
+func NewTable() *Table { return &Table{nets: new(bart.Table[*entry])} }
 
 // Verdict is what to do with a packet.
 type Verdict struct {
@@ -41,19 +42,19 @@ type Verdict struct {
 
 // BySPI is the pair whose inbound SA has that SPI, or nil.
 func (t *Table) BySPI(spi uint32) *Pair {
-	p, _ := t.bySPI.get(uint64(spi))
+	p, _ := t.bySPI.get(number(uint64(spi)))
 	return p
 }
 
 // Pair is the pair of that ID, or nil.
 func (t *Table) Pair(id PairID) *Pair {
-	r, _ := t.byID.get(uint64(id))
+	r, _ := t.byID.get(number(uint64(id)))
 	return r.pair
 }
 
 // Sending reports whether outbound packets take the pair.
 func (t *Table) Sending(id PairID) bool {
-	r, _ := t.byID.get(uint64(id))
+	r, _ := t.byID.get(number(uint64(id)))
 	return r.sending
 }
 
@@ -65,10 +66,20 @@ func (t *Table) Pairs(f func(*Pair) bool) {
 	t.byID.all(func(r record) bool { return f(r.pair) })
 }
 
-// Prefixes calls f for every prefix with a state, until it returns false.
+// Prefixes calls f for every prefix with a state, in no order, until it returns false.
 func (t *Table) Prefixes(f func(netip.Prefix, State) bool) {
-	for p, e := range t.prefixes.AllSorted() {
-		if e.state != Clear && !f(p, e.state) {
+	more := true
+	each := func(e *entry) bool {
+		more = e.state == Clear || f(e.prefix, e.state)
+		return more
+	}
+	for _, hosts := range t.hosts {
+		if hosts.all(each); !more {
+			return
+		}
+	}
+	for _, e := range t.nets.All() {
+		if !each(e) {
 			return
 		}
 	}
@@ -83,8 +94,28 @@ func (t *Table) State(a netip.Addr) (State, netip.Prefix, bool) {
 }
 
 func (t *Table) longest(a netip.Addr) *entry {
-	e, _ := t.prefixes.Lookup(a)
+	if e, ok := t.hosts[family(a)].get(address(a)); ok {
+		return e
+	}
+	e, _ := t.nets.Lookup(a)
 	return e
+}
+
+// exact is the entry of a prefix, or nil.
+func (t *Table) exact(p netip.Prefix) (e *entry) {
+	if p.IsSingleIP() {
+		e, _ = t.hosts[family(p.Addr())].get(address(p.Addr()))
+	} else {
+		e, _ = t.nets.Get(p)
+	}
+	return e
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
 }
 
 // above is the entry of the next shorter prefix.
@@ -96,7 +127,7 @@ func (t *Table) above(e *entry) *entry {
 	if err != nil {
 		return nil
 	}
-	e, _ = t.prefixes.LookupPrefix(p)
+	e, _ = t.nets.LookupPrefix(p)
 	return e
 }
 

@@ -120,8 +120,8 @@ func TestPrefixes(t *testing.T) {
 		t.Errorf("%d prefixes", n)
 	}
 	tab = tab.SetPrefix(all, Clear).SetPrefix(network, Clear).SetPrefix(netip.MustParsePrefix("10.1.2.0/24"), Clear).Remove(1).Remove(2).Remove(3)
-	if tab.prefixes.Size() != 0 || tab.Len() != 0 {
-		t.Errorf("%d prefixes and %d pairs remain", tab.prefixes.Size(), tab.Len())
+	if n := tab.hosts[0].size + tab.hosts[1].size + tab.nets.Size(); n != 0 || tab.Len() != 0 {
+		t.Errorf("%d prefixes and %d pairs remain", n, tab.Len())
 	}
 }
 

@@ -1,52 +1,82 @@
 package flow
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"slices"
+)
 
-// trie is an immutable map from numbers: a change copies the nodes on one path and shares the rest. It takes six bits of
-// the key at a time, lowest first, where SPIs are random and IDs count.
+// trie is an immutable map: a change copies the nodes on one path and shares the rest. It takes five bits of the key at a
+// time, lowest first, where SPIs are random and IDs and addresses count.
 type trie[V any] struct {
 	root *node[V]
 	size int
 }
 
+// key is a number of 128 bits.
+type key struct{ lo, hi uint64 }
+
+func number(n uint64) key { return key{lo: n} }
+
+// address is the key of an address among those of its family. Hosts whose IPv6 addresses end alike are spread by what these
+// begin with.
+func address(a netip.Addr) key {
+	if a.Is4() {
+		b := a.As4()
+		return number(uint64(binary.BigEndian.Uint32(b[:])))
+	}
+	b := a.As16()
+	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	return key{lo: lo ^ bits.RotateLeft64(hi*0x9e3779b97f4a7c15, 32), hi: hi}
+}
+
+// owner is who may change a node in place: the builder that made it, as long as no table has it. It has a size, so that no
+// two are one.
+type owner struct{ _ byte }
+
 type node[V any] struct {
-	used uint64 // which of 64 slots are taken
+	used uint32 // which of the slots are taken
 	kids []kid[V]
+	by   *owner
 }
 
 // kid is a value, or a node when sub is set.
 type kid[V any] struct {
-	key uint64
+	key key
 	sub *node[V]
 	val V
 }
 
-const stride = 6
+const stride = 5
 
-func slot(key uint64, shift uint) uint64 { return 1 << (key >> shift & (1<<stride - 1)) }
+func (k key) slot(shift uint) uint32 {
+	return 1 << ((k.lo>>shift | k.hi<<(64-shift) | k.hi>>(shift-64)) & (1<<stride - 1))
+}
 
-func (n *node[V]) index(bit uint64) int { return bits.OnesCount64(n.used & (bit - 1)) }
+func (n *node[V]) index(bit uint32) int { return bits.OnesCount32(n.used & (bit - 1)) }
 
-func (t trie[V]) get(key uint64) (v V, ok bool) {
+func (t trie[V]) get(k key) (v V, ok bool) {
 	for n, shift := t.root, uint(0); n != nil; shift += stride {
-		bit := slot(key, shift)
+		bit := k.slot(shift)
 		if n.used&bit == 0 {
 			return v, false
 		}
-		k := &n.kids[n.index(bit)]
-		if k.sub == nil {
-			if k.key != key {
+		c := &n.kids[n.index(bit)]
+		if c.sub == nil {
+			if c.key != k {
 				return v, false
 			}
-			return k.val, true
+			return c.val, true
 		}
-		n = k.sub
+		n = c.sub
 	}
 	return v, false
 }
 
-func (t trie[V]) put(key uint64, v V) trie[V] {
-	root, added := t.root.put(kid[V]{key: key, val: v}, 0)
+// put is t with a value. Nodes of by are changed and not copied: the tries they are part of are given up.
+func (t trie[V]) put(k key, v V, by *owner) trie[V] {
+	root, added := t.root.put(kid[V]{key: k, val: v}, 0, by)
 	if added {
 		t.size++
 	}
@@ -54,47 +84,54 @@ func (t trie[V]) put(key uint64, v V) trie[V] {
 	return t
 }
 
-func (n *node[V]) put(leaf kid[V], shift uint) (_ *node[V], added bool) {
-	bit := slot(leaf.key, shift)
+// owned is n or a copy of it that by may change, with room for so many kids more.
+func (n *node[V]) owned(by *owner, more int) *node[V] {
+	if by != nil && n.by == by {
+		return n
+	}
+	return &node[V]{used: n.used, by: by, kids: append(make([]kid[V], 0, len(n.kids)+more), n.kids...)}
+}
+
+func (n *node[V]) put(leaf kid[V], shift uint, by *owner) (_ *node[V], added bool) {
+	bit := leaf.key.slot(shift)
 	if n == nil {
-		return &node[V]{used: bit, kids: []kid[V]{leaf}}, true
+		return &node[V]{used: bit, kids: []kid[V]{leaf}, by: by}, true
 	}
 	i := n.index(bit)
 	if n.used&bit == 0 {
-		c := &node[V]{used: n.used | bit, kids: make([]kid[V], len(n.kids)+1)}
-		copy(c.kids, n.kids[:i])
-		c.kids[i] = leaf
-		copy(c.kids[i+1:], n.kids[i:])
-		return c, true
+		n = n.owned(by, 1)
+		n.used |= bit
+		n.kids = slices.Insert(n.kids, i, leaf)
+		return n, true
 	}
-	c := &node[V]{used: n.used, kids: append([]kid[V](nil), n.kids...)}
-	switch k := &c.kids[i]; {
+	n = n.owned(by, 0)
+	switch k := &n.kids[i]; {
 	case k.sub != nil:
-		k.sub, added = k.sub.put(leaf, shift+stride)
+		k.sub, added = k.sub.put(leaf, shift+stride, by)
 	case k.key == leaf.key:
 		*k = leaf
 	default: // two keys in one slot: both go one level down
-		sub, _ := (*node[V])(nil).put(*k, shift+stride)
-		sub, added = sub.put(leaf, shift+stride)
+		sub, _ := (*node[V])(nil).put(*k, shift+stride, by)
+		sub, added = sub.put(leaf, shift+stride, by)
 		*k = kid[V]{sub: sub}
 	}
-	return c, added
+	return n, added
 }
 
-func (t trie[V]) delete(key uint64) trie[V] {
-	if _, ok := t.get(key); ok {
-		t.root, t.size = t.root.delete(key, 0), t.size-1
+func (t trie[V]) delete(k key) trie[V] {
+	if _, ok := t.get(k); ok {
+		t.root, t.size = t.root.delete(k, 0), t.size-1
 	}
 	return t
 }
 
 // delete returns n without key, which it has; nil when nothing remains.
-func (n *node[V]) delete(key uint64, shift uint) *node[V] {
-	bit := slot(key, shift)
+func (n *node[V]) delete(k key, shift uint) *node[V] {
+	bit := k.slot(shift)
 	i := n.index(bit)
 	var sub *node[V]
-	if k := n.kids[i]; k.sub != nil {
-		sub = k.sub.delete(key, shift+stride)
+	if c := n.kids[i]; c.sub != nil {
+		sub = c.sub.delete(k, shift+stride)
 	}
 	if sub == nil {
 		if len(n.kids) == 1 {
@@ -104,7 +141,7 @@ func (n *node[V]) delete(key uint64, shift uint) *node[V] {
 		c.kids = append(append(c.kids, n.kids[:i]...), n.kids[i+1:]...)
 		return c
 	}
-	c := &node[V]{used: n.used, kids: append([]kid[V](nil), n.kids...)}
+	c := n.owned(nil, 0)
 	if len(sub.kids) == 1 && sub.kids[0].sub == nil {
 		c.kids[i] = sub.kids[0]
 	} else {
