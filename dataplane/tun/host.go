@@ -36,6 +36,7 @@ type host struct {
 
 	facts  int                          // a socket to ask about interfaces by
 	recent map[netip.Addr]netlink.Route // asked for during one Apply
+	links  map[int]linkFacts            // as well
 }
 
 type prefixChange struct {
@@ -46,7 +47,7 @@ type prefixChange struct {
 }
 
 func openHost(p *Plane) (_ *host, err error) {
-	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange), recent: make(map[netip.Addr]netlink.Route), facts: -1}
+	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange), recent: make(map[netip.Addr]netlink.Route), links: make(map[int]linkFacts), facts: -1}
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -114,7 +115,7 @@ func innerMTU(path int) int { return max((path-espOverhead)&^3, 1280) }
 func (h *host) defaultPath() int {
 	for _, a := range [...]string{"192.0.2.1", "2001:db8::1"} {
 		if r, err := h.route(netip.MustParseAddr(a)); err == nil && r.Type == unix.RTN_UNICAST && r.Gw != nil {
-			return h.routeMTU(r)
+			return routeMTU(r, h.linkFacts)
 		}
 	}
 	links, err := h.nl.LinkList()
@@ -154,14 +155,15 @@ func (h *host) pathMTU(remote netip.Addr) int {
 	if err != nil {
 		return ethernet
 	}
-	return h.routeMTU(r)
+	return routeMTU(r, h.linkFacts)
 }
 
-func (h *host) routeMTU(r netlink.Route) int {
+// routeMTU is how large packets by a route may be. It asks for the interface where the route does not say.
+func routeMTU(r netlink.Route, ask func(index int) (linkFacts, error)) int {
 	if r.MTU > 0 {
 		return r.MTU
 	}
-	f, err := h.linkFacts(r.LinkIndex)
+	f, err := ask(r.LinkIndex)
 	if err != nil {
 		return ethernet
 	}
@@ -187,8 +189,23 @@ func (h *host) routeNow(remote netip.Addr) (netlink.Route, error) {
 	return r, err
 }
 
-// forget has routeNow ask anew.
-func (h *host) forget() { clear(h.recent) }
+// linkNow is linkFacts, asked once for each interface until forget.
+func (h *host) linkNow(index int) (linkFacts, error) {
+	if f, ok := h.links[index]; ok {
+		return f, nil
+	}
+	f, err := h.linkFacts(index)
+	if err == nil {
+		h.links[index] = f
+	}
+	return f, err
+}
+
+// forget has routeNow and linkNow ask anew.
+func (h *host) forget() {
+	clear(h.recent)
+	clear(h.links)
+}
 
 func (h *host) source(remote netip.Addr) (netip.Addr, error) {
 	r, err := h.route(remote.Unmap())

@@ -165,7 +165,7 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		}
 		path := ethernet
 		if r, err := p.host.routeNow(d.remote.Addr()); err == nil {
-			path = p.host.routeMTU(r)
+			path = routeMTU(r, p.host.linkNow)
 		}
 		s := newSA(pair, d, path)
 		pair.Attach(s)

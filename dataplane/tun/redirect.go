@@ -285,7 +285,7 @@ func (r *redirector) cover(c prefixChange) error {
 	if err != nil {
 		return nil //nolint:nilerr // no way there now: a change of routes has it done again
 	}
-	link, err := r.h.linkFacts(route.LinkIndex)
+	link, err := r.h.linkNow(route.LinkIndex)
 	if err != nil {
 		return err
 	}
