@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -78,7 +77,7 @@ func up(cmd *cobra.Command, asked upFlags) error {
 		}
 		return err
 	}
-	saveMemory()
+	go saveMemory(cmd.Context())
 	e, err := engine.Open(engine.Options{State: f.state, Plane: f.plane, Host: settings.Host(), Log: log, Certified: certified(settings)})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -86,14 +85,6 @@ func up(cmd *cobra.Command, asked upFlags) error {
 	return serve(cmd.Context(), running{e, &configuration{
 		engine: e, asked: asked, given: given, flags: f, listen: settings.Listen, log: log, level: level, now: settings,
 	}}, listener, hup)
-}
-
-// saveMemory has garbage collected earlier than usual: what the daemon holds is peers, most of which do nothing, and packets
-// make no garbage. GOGC in the environment still decides.
-func saveMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(40)
-	}
 }
 
 // serve answers on the socket until ctx ends, and then stops the engine in good order.
