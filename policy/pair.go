@@ -81,9 +81,15 @@ func (p pair) subtract(local, remote selector.Set) []pair {
 // strict: an SA for all protocols between two hosts may hold traffic that is bypassed or discarded packet by packet, but
 // none that only others may carry.
 func without(left []pair, e *Entry, strict bool) []pair {
+	stays := func(q pair) bool { // most entries are about other traffic: that is seen soon
+		return !q.local.Overlaps(e.Local) || !q.remote.Overlaps(e.Remote) || !strict && splits(q, e) || q.intersect(e.Local, e.Remote).empty()
+	}
+	if !slices.ContainsFunc(left, func(q pair) bool { return !stays(q) }) {
+		return left
+	}
 	var out []pair
 	for _, q := range left {
-		if q.intersect(e.Local, e.Remote).empty() || !strict && splits(q, e) {
+		if stays(q) {
 			out = append(out, q)
 			continue
 		}
