@@ -28,6 +28,9 @@ type PublicKey struct{ spki string }
 // ParsePublicKey reads a DER SubjectPublicKeyInfo and brings it to canonical form (BTNS-CORE-33): rsaEncryption with
 // NULL parameters also for an RSASSA-PSS key (RFC 4055 §1.2), an uncompressed point also for a compressed one.
 func ParsePublicKey(spki []byte) (PublicKey, error) {
+	if isEd25519(spki) {
+		return PublicKey{string(spki)}, nil
+	}
 	pub, err := parseSPKI(spki)
 	if err != nil {
 		return PublicKey{}, err
@@ -58,6 +61,14 @@ func FromCrypto(pub crypto.PublicKey) (PublicKey, error) {
 		return PublicKey{}, err
 	}
 	return PublicKey{string(der)}, nil
+}
+
+// headEd25519 begins every SubjectPublicKeyInfo of an Ed25519 key; the key follows (RFC 8410 §4, appendix A). Each handshake
+// needs some, and reading the DER in full takes longer than many a check of a message.
+const headEd25519 = "\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"
+
+func isEd25519[T string | []byte](spki T) bool {
+	return len(spki) == len(headEd25519)+ed25519.PublicKeySize && string(spki[:len(headEd25519)]) == headEd25519
 }
 
 func usable(pub crypto.PublicKey) error {
@@ -137,6 +148,9 @@ func (k PublicKey) Algorithm() string {
 func (k PublicKey) Crypto() crypto.PublicKey {
 	if k.IsZero() {
 		return nil
+	}
+	if isEd25519(k.spki) {
+		return ed25519.PublicKey(k.spki[len(headEd25519):])
 	}
 	pub, err := x509.ParsePKIXPublicKey([]byte(k.spki))
 	if err != nil {

@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -373,4 +374,29 @@ func FuzzKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What is read without the DER parser is what the DER parser reads.
+func TestEd25519ByItsHead(t *testing.T) {
+	signer, err := NewEd25519(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := signer.Public.Crypto().(ed25519.PublicKey)
+	der, err := canonical(want)
+	if err != nil || !isEd25519(der) {
+		t.Fatalf("%x, %v", der, err)
+	}
+	pub, err := parseSPKI(der)
+	if err != nil || !want.Equal(pub) {
+		t.Fatalf("%v, %v", pub, err)
+	}
+	if k, err := ParsePublicKey(der); err != nil || k != signer.Public {
+		t.Errorf("%v, %v", k, err)
+	}
+	for _, bad := range [][]byte{der[:len(der)-1], append(bytes.Clone(der), 0), append([]byte{0x31}, der[1:]...)} {
+		if k, err := ParsePublicKey(bad); err == nil {
+			t.Errorf("%x is %v", bad, k)
+		}
+	}
 }
