@@ -34,6 +34,7 @@ type filter struct {
 	was    map[netip.Prefix]int          // where those are that changed since the last commit; -1: nowhere
 	nets   map[int]map[netip.Prefix]bool // what is in the sets of networks
 	news   []string                      // interfaces to be covered
+	queued int                           // elements of sets since the last flush
 	spd    spdChains
 	left   []*nftables.Table // of a plane that was killed: see succeed
 }
@@ -245,7 +246,7 @@ func beyond(p netip.Prefix) []byte {
 	return b
 }
 
-// commit carries out what set, forget and cover noted: what leaves the sets, then what enters them.
+// commit carries out what set, forget and cover noted, in one step unless it is very much.
 func (f *filter) commit() error {
 	var gone, come [len(setNames)][2][]nftables.SetElement
 	nets := false
@@ -278,7 +279,7 @@ func (f *filter) commit() error {
 	for _, name := range f.news {
 		names = append(names, nftables.SetElement{Key: interfaceName(name)})
 	}
-	failed = errors.Join(failed, f.pieces(f.covers, names, f.nft.SetAddElements), f.commitRules())
+	failed = errors.Join(failed, f.pieces(f.covers, names, f.nft.SetAddElements), f.flush(), f.commitRules())
 	clear(f.was)
 	f.news = f.news[:0]
 	if failed != nil {
@@ -318,20 +319,35 @@ func (f *filter) networks(kind int, gone, come *[2][]nftables.SetElement) {
 	f.nets[kind] = now
 }
 
-// pieces changes a set by so many elements at once as a message holds. Their number is even: intervals have two.
+// maxElements is how many elements of sets are changed at once.
+const maxElements = 512
+
+// pieces changes a set, with the next flush, or sooner where all is more than a message holds. Intervals, which have two
+// elements, are not torn apart.
 func (f *filter) pieces(s *nftables.Set, all []nftables.SetElement, change func(*nftables.Set, []nftables.SetElement) error) error {
-	const most = 512
 	for len(all) > 0 {
-		n := min(most, len(all))
+		n := min(maxElements-f.queued, len(all))
+		if n < len(all) {
+			n &^= 1
+		}
+		if n == 0 {
+			if err := f.flush(); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := change(s, all[:n]); err != nil {
 			return err
 		}
-		if err := f.nft.Flush(); err != nil {
-			return err
-		}
+		f.queued += n
 		all = all[n:]
 	}
 	return nil
+}
+
+func (f *filter) flush() error {
+	f.queued = 0
+	return f.nft.Flush()
 }
 
 func (f *filter) close() error {

@@ -155,3 +155,58 @@ func TestManyPrefixes(t *testing.T) {
 	a.apply(batch...)
 	t.Logf("removed: %v", time.Since(begin))
 }
+
+// Hosts and networks that change together are all in the kernel's sets, intervals whole, whatever fits into one message.
+func TestPrefixesOfAllKinds(t *testing.T) {
+	a, _ := twoNodes(t)
+	a.open(Config{})
+	for _, hosts := range []int{1, maxElements - 1, maxElements, maxElements + 1} {
+		const nets = maxElements/2 + 3
+		var batch []dataplane.Change
+		set := func(p netip.Prefix, s flow.State) {
+			batch = append(batch, dataplane.SetPrefix{Prefix: p, State: s, Local: netip.MustParseAddr(a4)})
+		}
+		all := func(state flow.State) {
+			for i := range hosts {
+				set(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 32), state)
+			}
+			for i := range nets {
+				set(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 20 + byte(i>>7), byte(i << 1), 0}), 24), state)
+			}
+		}
+		count := func(name string) int {
+			s, err := a.plane.host.filter.nft.GetSetByName(a.plane.host.filter.table, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			elements, err := a.plane.host.filter.nft.GetSetElements(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, e := range elements {
+				if !e.IntervalEnd {
+					n++
+				}
+			}
+			return n
+		}
+		for _, state := range []flow.State{flow.Upgrade, flow.Protect, flow.Clear} {
+			batch = batch[:0]
+			all(state)
+			a.apply(batch...)
+			open, closed := 0, 0
+			switch state {
+			case flow.Upgrade:
+				open = 1
+			case flow.Protect:
+				closed = 1
+			}
+			for name, want := range map[string]int{"open4": open * hosts, "open-net4": open * nets, "closed4": closed * hosts, "closed-net4": closed * nets} {
+				if got := count(name); got != want {
+					t.Errorf("%d hosts %v: set %s has %d, not %d", hosts, state, name, got, want)
+				}
+			}
+		}
+	}
+}
