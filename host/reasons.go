@@ -108,5 +108,6 @@ var ikeGroup = Group{Title: "What IKE notices", of: []Meaning{
 	{"ike-no-answer", "A request was repeated to its end without an answer.", ""},
 	{"ike-collision", "Both sides wanted to change the same thing; one of them waits.", ""},
 	{"ike-lifetime-ended", "An IKE SA has reached the end of its life without being replaced.", "See `btns explain HOST`: rekeying has failed."},
+	{"ike-bad-statement", "A btns host tells something about its key that cannot be read.", "Update the older side."},
 	{"ike-internal", "Entropy or cryptography failed on this host.", "Please report this with the log."},
 }}

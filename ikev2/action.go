@@ -96,6 +96,11 @@ type SAUp struct {
 	Nonce          []byte // the lower of Ni and Nr: settles crossing first contacts (ikev2.md §7.3)
 	Btns           bool   // the peer is btns (vendor ID)
 	Suite          string // negotiated IKE algorithms, in words
+	// Binding names the IKE SA, on both ends alike (channel-binding.md §4), however often it is rekeyed.
+	Binding identity.Binding
+	Own     identity.PublicKey // that we signed with; zero: we did not sign
+	// Instance is which machine the peer says it is; zero: it does not say.
+	Instance Instance
 }
 
 // SARekeyed says that SA goes on under new keys.
@@ -163,6 +168,19 @@ type SAMoved struct {
 // PeerLeaving says that the peer announced that it stops on purpose.
 type PeerLeaving struct{ SA Handle }
 
+// Stated is a statement of the peer. It comes from the holder of [Peer].Key; what stands in it is for its reader to check.
+type Stated struct {
+	SA   Handle
+	Kind Statement
+	Data []byte
+}
+
+// Told says that the peer has the last statement of that kind that [Tell] made.
+type Told struct {
+	SA   Handle
+	Kind Statement
+}
+
 // Proven says that the peer answered a liveness check: it holds this SA now.
 type Proven struct{ SA Handle }
 
@@ -192,6 +210,8 @@ func (ChildDown) action()      {}
 func (ChildFailed) action()    {}
 func (SAMoved) action()        {}
 func (PeerLeaving) action()    {}
+func (Stated) action()         {}
+func (Told) action()           {}
 func (Proven) action()         {}
 func (Heard) action()          {}
 func (Notice) action()         {}

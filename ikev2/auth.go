@@ -30,10 +30,13 @@ func (h *handshake) skp(initiator bool) []byte {
 
 // authPayload proves l. A signature needs the job, which is nil otherwise.
 func (e *Endpoint) authPayload(s *sa, h *handshake, l *Local, octets []byte) (p wire.Payload, job *sign) {
+	h.mine.octets = octets
 	auth := wire.Auth{Method: wire.AuthSharedKey}
 	switch l.Method {
 	case Signature:
-		return p, &sign{jobOf: jobOf{s}, seed: e.seed(), signer: signerFor(l, h.hashes), hashes: h.hashes, octets: octets}
+		signer := signerFor(l, h.hashes)
+		h.own = signer.Public
+		return p, &sign{jobOf: jobOf{s}, seed: e.seed(), signer: signer, hashes: h.hashes, octets: octets}
 	case Null:
 		auth.Method = wire.AuthNull
 		auth.Data = suite.SharedKeyMAC(s.suite.PRF, h.skp(s.initiator), octets)
@@ -91,6 +94,9 @@ func (st *authSent) computed(e *Endpoint, s *sa, j work) {
 // transmit sends the request in the order of RFC 7296 §1.2.
 func (st *authSent) transmit(e *Endpoint, s *sa, auth wire.Payload) {
 	w := st.wish
+	if a, ok := auth.Body.(wire.Auth); ok {
+		st.hs.mine.by(a)
+	}
 	ps := []wire.Payload{idPayload(wire.PayloadIDi, localID(&w.Credential))}
 	ps = append(ps, certPayloads(w.Credential, st.hs.hashes)...)
 	if w.InitialContact {
@@ -101,6 +107,7 @@ func (st *authSent) transmit(e *Endpoint, s *sa, auth wire.Payload) {
 		ps = append(ps, idPayload(wire.PayloadIDr, id))
 	}
 	ps = append(ps, auth)
+	ps = append(ps, e.instancePayload(s.session, w.Credential.Method)...)
 	if w.Child != nil {
 		child, ok := childPayloads(w.Child, nil, nil, nil)
 		if !ok {
@@ -235,6 +242,8 @@ func (c *checking) prove(e *Endpoint, s *sa, r Remote) {
 		return
 	}
 	octets := c.hs.octetsOf(s, !s.initiator, c.id.AppendBody(nil), c.authID)
+	c.hs.theirs.octets = octets
+	c.hs.theirs.by(c.auth)
 	var secret []byte
 	switch {
 	case c.peer.Method == SharedKey && len(r.PSK) > 0:
@@ -329,8 +338,8 @@ func (c *checking) refuse(e *Endpoint, s *sa, r Reason, err error) {
 	e.goodbye(s, err, failed) // the peer thinks that the IKE SA is up
 }
 
-// up makes the IKE SA established.
-func (e *Endpoint) up(s *sa, hs *handshake, initialContact bool) {
+// up makes the IKE SA established. m is the peer's message of IKE_AUTH.
+func (e *Endpoint) up(s *sa, hs *handshake, m *message) {
 	n := s.session
 	e.halfOpenEnded(s)
 	n.up, n.heard, n.spoke = true, e.now, e.now
@@ -344,14 +353,15 @@ func (e *Endpoint) up(s *sa, hs *handshake, initialContact bool) {
 	}
 	e.do(SAUp{
 		SA: n.handle, Initiator: s.initiator, Local: s.local, Remote: s.remote, Peer: n.peer, NAT: n.nat,
-		InitialContact: initialContact, Nonce: lower, Btns: n.btns, Suite: s.suite.String(),
+		InitialContact: hasNotify(&m.Message, wire.InitialContact), Nonce: lower, Btns: n.btns, Suite: s.suite.String(),
+		Binding: hs.binding(s.initiator), Own: hs.own, Instance: e.instanceOf(s, &m.Message),
 	})
 	hs.wipe()
 }
 
 // join ends the handshake of the initiator: the IKE SA is up whatever becomes of the child (RFC 7296 §1.2).
 func (c *checking) join(e *Endpoint, s *sa) {
-	e.up(s, c.hs, hasNotify(&c.m.Message, wire.InitialContact))
+	e.up(s, c.hs, c.m)
 	if c.wish.Child == nil {
 		e.pump(s)
 		return

@@ -201,6 +201,8 @@ func (e *Endpoint) wish(ev Event) {
 		}
 	case DeleteSA:
 		e.deleteSA(ev)
+	case Tell:
+		e.state(ev)
 	case CheckAlive:
 		if n := e.sessions[ev.SA]; n != nil {
 			e.touch(n.current)

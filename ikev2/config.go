@@ -11,6 +11,8 @@ import (
 type Config struct {
 	// IKE is what is offered and accepted, in order of preference.
 	IKE []Proposal
+	// Instance is a number that this machine chose when it started; btns peers are told. Zero: they are not.
+	Instance Instance
 	// Encap asks every initiator for UDP encapsulation whatever the path (userspace planes).
 	Encap bool
 	// Lifetime of IKE SAs, by time.

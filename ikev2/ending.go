@@ -251,5 +251,8 @@ func (e *Endpoint) deleteSA(ev DeleteSA) {
 	if ev.Leaving && n.btns {
 		ps = append(ps, notify(notifyLeaving))
 	}
+	if n.talks() && Revocation.fits(ev.Revocation) {
+		ps = append(ps, Revocation.payload(ev.Revocation))
+	}
 	e.leave(s, true, ps...)
 }

@@ -44,6 +44,7 @@ func (e *Endpoint) informational(s *sa, m *message) {
 	var spis []uint32
 	var over bool
 	var fatal wire.NotifyType
+	var said heard
 	for _, p := range m.Payloads {
 		switch b := p.Body.(type) {
 		case wire.Notify:
@@ -54,6 +55,8 @@ func (e *Endpoint) informational(s *sa, m *message) {
 				}
 			case wire.AuthenticationFailed, wire.InvalidSyntax:
 				fatal = b.Type
+			default:
+				said.take(e, s, b)
 			}
 		case wire.Delete:
 			if b.Protocol == wire.ProtoIKE {

@@ -74,6 +74,15 @@ type (
 		Silent bool
 		// Leaving tells a btns peer, before the delete, that this host stops on purpose.
 		Leaving bool
+		// Revocation, to a btns peer, is a [Statement] of that kind that goes with the delete; nil: none.
+		Revocation []byte
+	}
+	// Tell makes a statement to the peer, if both ends are btns and the peer has a key. [Told] says that it has it; when the
+	// IKE SA ends first, or cannot carry it, nothing comes.
+	Tell struct {
+		SA   Handle
+		Kind Statement
+		Data []byte
 	}
 	// CheckAlive starts a liveness check (RFC 7296 §2.4), unless one is running.
 	CheckAlive struct{ SA Handle }
@@ -178,4 +187,5 @@ func (Moved) event()        {}
 func (Credential) event()   {}
 func (PeerJudged) event()   {}
 func (ChildJudged) event()  {}
+func (Tell) event()         {}
 func (Computed) event()     {}

@@ -158,6 +158,10 @@ func (g *program) wish(n *node, what byte) {
 		p.step(n, DeleteSA{SA: h, Silent: true})
 	case 12:
 		p.step(n, Unanswered{h})
+	case 13:
+		p.step(n, Tell{h, Statement(c%5) + 1, []byte{byte(c)}})
+	case 14:
+		p.step(n, DeleteSA{SA: h, Revocation: []byte{byte(c)}})
 	}
 }
 

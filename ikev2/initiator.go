@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/ikev2/wire"
 )
@@ -22,6 +23,9 @@ type handshake struct {
 	step       int          // additional key exchanges done
 	intI, intR []byte       // IntAuth so far
 	keys       suite.Keys
+
+	mine, theirs shown
+	own          identity.PublicKey // that we sign with
 }
 
 // wipe forgets the keys that AUTH needed.

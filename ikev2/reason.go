@@ -33,6 +33,7 @@ const (
 	NoAnswer               // retransmissions ended
 	Collision              // TEMPORARY_FAILURE sent (RFC 7296 §2.25)
 	LifetimeEnded          // hard lifetime
+	BadStatement           // private notify between btns hosts that cannot be read
 	Internal               // entropy or cryptography failed here
 	reasons
 )
@@ -44,7 +45,7 @@ var reasonNames = [...]string{
 	"none", "malformed", "bad-source", "bad-version", "unknown-sa", "stale-id", "replayed", "bad-icv", "bad-fragment", "unexpected",
 	"bad-syntax", "critical-payload", "cookie-sent", "bad-cookie", "too-many-half-open", "too-many-sas", "throttled", "no-proposal",
 	"other-ke", "bad-public-value", "expired", "bad-auth", "refused-peer", "refused-child", "peer-error", "hint", "no-answer",
-	"collision", "lifetime-ended", "internal",
+	"collision", "lifetime-ended", "bad-statement", "internal",
 }
 
 func (r Reason) String() string {

@@ -306,7 +306,11 @@ func (g *granting) finish(e *Endpoint, s *sa, auth wire.Payload) {
 	ps := []wire.Payload{idPayload(wire.PayloadIDr, localID(&g.c.local))}
 	ps = append(ps, certPayloads(g.c.local, g.c.hs.hashes)...)
 	ps = append(ps, auth)
-	e.up(s, g.c.hs, hasNotify(&g.c.m.Message, wire.InitialContact))
+	ps = append(ps, e.instancePayload(s.session, g.c.local.Method)...)
+	if a, ok := auth.Body.(wire.Auth); ok {
+		g.c.hs.mine.by(a)
+	}
+	e.up(s, g.c.hs, g.c.m)
 	if g.child != nil {
 		ps = append(ps, g.child.install(e, s)...)
 	}
