@@ -29,6 +29,7 @@ var messages = map[host.Kind]string{
 	host.KeyRotated:     "key rotated",
 	host.KeyRevoked:     "key revoked",
 	host.KeyShared:      "key or address shared",
+	host.OwnKey:         "own key",
 	host.KeyCloned:      "key in two places",
 	host.ConflictOver:   "recorded key is back",
 	host.ProbeFailed:    "does not speak btns",

@@ -34,8 +34,14 @@ func (h *Host) reassess(now time.Time, key identity.Fingerprint, why trust.Why) 
 	}
 }
 
+// dismissed reports whether a session counts for nothing any more: its end is on the way.
+func (s *session) dismissed() bool { return s.up && s.peer == nil }
+
 // assess asks trust again about a session.
 func (h *Host) assess(now time.Time, s *session, reason Reason) {
+	if s.dismissed() {
+		return
+	}
 	v := h.book.Assess(now, h.query(s, s.who, s.named))
 	var unknown *trust.UnknownKeyError
 	switch {
@@ -95,6 +101,9 @@ func (h *Host) granted(s *session) (n int) {
 // dismiss ends a session whose peer may not be here any more: it counts for nothing from now on, whatever the peer
 // answers, and nothing goes in clear that must not.
 func (h *Host) dismiss(now time.Time, s *session, r Report) {
+	if s.dismissed() {
+		return
+	}
 	r.Remote, r.Key = s.remote.Addr(), s.who.Key.Fingerprint()
 	h.report(now, r)
 	p := s.peer

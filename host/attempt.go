@@ -97,10 +97,11 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		h.ike(now, ikev2.CreateChild{SA: s.handle, Child: child})
 		return
 	}
-	h.initiate(now, p, child)
+	h.initiate(now, p, child, nil)
 }
 
-func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
+// initiate begins an IKE SA; old is the session whose place it is to take, nil when there is none.
+func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, old *session) {
 	sa := h.endpoint.NewHandle()
 	s := h.sessionOf(now, sa, netip.AddrPortFrom(p.local, portIKE), netip.AddrPortFrom(p.addr, portIKE))
 	s.peer, s.initiator = p, true
@@ -124,6 +125,8 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest) {
 		s.promises(child.ID, child.SPI)
 	}
 	switch {
+	case old != nil: // what flows goes on
+		s.replaces = old.handle
 	case !required:
 		init.Quick = politeProbes
 		h.beginProbe(now, p)

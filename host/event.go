@@ -59,6 +59,9 @@ type Verify struct {
 // Revoke withdraws a key: it is refused whatever else speaks for it.
 type Revoke struct{ Key identity.Fingerprint }
 
+// RevokeSelf takes the statement by which a key ends itself, however it came here (BTNS-TRUST-44).
+type RevokeSelf struct{ Statement trust.Revocation }
+
 // Import takes in a text of known peers, as trust.ParseKnown reads it, on an operator's word.
 type Import struct{ Entries []trust.Entry }
 
@@ -77,5 +80,6 @@ func (Forget) event()       {}
 func (Accept) event()       {}
 func (Verify) event()       {}
 func (Revoke) event()       {}
+func (RevokeSelf) event()   {}
 func (Import) event()       {}
 func (Stop) event()         {}

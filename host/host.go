@@ -32,6 +32,8 @@ type Config struct {
 	// Listen are the host's own addresses on which IKE is spoken; nil: all.
 	Listen []netip.Addr
 	Around Surroundings
+	// Rotation is how far the change of Signer has come.
+	Rotation Rotation
 }
 
 // Host is the brain of one machine. It is not safe for concurrent use.
@@ -128,6 +130,7 @@ func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.setRules()
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 	h.closeRecorded(now)
+	h.resumeRotation(now)
 	for _, p := range h.named {
 		if p.cfg.Start == StartListen {
 			p.state, p.since, p.why = StateClear, now, "waits for the peer to begin"
@@ -171,6 +174,12 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.revoke(now, ev)
 	case Import:
 		h.importKnown(now, ev)
+	case RevokeSelf:
+		h.revokeSelf(now, ev)
+	case Rotate:
+		h.rotate(now, ev)
+	case RevokeOwn:
+		h.revokeOwn(now, ev)
 	case Reload:
 		h.reload(now, ev)
 	case Stop:
@@ -234,6 +243,12 @@ func (h *Host) ring(now time.Time) {
 			h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 		case keepRecords:
 			h.keepRecords(now)
+		case turnKey:
+			h.turnOver(now)
+		case speak:
+			if s := h.sessions[ikev2.Handle(a.pair)]; s != nil {
+				h.speak(now, s)
+			}
 		case stopNow:
 			h.out = append(h.out, Stopped{})
 		}

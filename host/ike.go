@@ -70,6 +70,10 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 			s.proofs++
 			h.settleTwins(now, s.peer)
 		}
+	case ikev2.Stated:
+		h.stated(now, a)
+	case ikev2.Told:
+		h.acknowledged(a)
 	case ikev2.Heard:
 		h.probes.Heard(now, a.Remote.Addr())
 	case ikev2.Notice:
@@ -96,7 +100,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 		s.peer = p
 	}
 	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
-	s.btns, s.suite, s.nonce, s.alive = a.Btns, a.Suite, a.Nonce, now
+	s.btns, s.suite, s.nonce, s.alive, s.upSince = a.Btns, a.Suite, a.Nonce, now, now
 	p.sessions = append(p.sessions, s)
 	if p.attempt == a.SA {
 		p.attempt = 0
@@ -111,7 +115,8 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	if a.InitialContact && !a.Peer.Key.IsZero() {
 		h.initialContact(now, s)
 	}
-	h.greetTwins(now, s)
+	h.greetTwins(now, p)
+	h.greet(now, s, a)
 }
 
 // initialContact deletes the older SAs of the same key and address pair: the peer says that they are gone
@@ -148,8 +153,13 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}
+	if s.replaces != 0 && !a.WasUp {
+		h.notRenewed(now, a, s.replaces)
+	}
 	switch {
-	case len(p.sessions) > 0 || p.attempt != 0: // another SA serves
+	case len(p.sessions) > 0: // another SA serves
+		h.survived(now, p)
+	case p.attempt != 0:
 	case !a.WasUp:
 		h.attemptFailed(now, p, a.Err)
 	default:

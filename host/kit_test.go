@@ -227,6 +227,9 @@ func (b *box) take(acts []Action) {
 		case ReadCounters:
 			b.readings++
 			b.later(b.read)
+		case KeyTurned: // as an engine keeps it
+			b.cfg.Rotation = Rotation{Former: b.cfg.Signer.Public, Turned: b.w.now}
+			b.cfg.Signer = a.Key
 		case Stopped:
 			b.stopped++
 		case Report:

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -60,6 +61,20 @@ func (h *Host) revoke(now time.Time, r Revoke) {
 	ended := len(h.withKey(r.Key))
 	h.operated(now, err, Report{Key: r.Key, Text: fmt.Sprintf("the key is revoked: %v; %s", r.Key, plural(uint64(ended), "session")+" ended")})
 }
+
+func (h *Host) revokeSelf(now time.Time, r RevokeSelf) {
+	key := r.Statement.Key().Fingerprint()
+	err := error(nil)
+	if r.Statement.Key() == h.cfg.Signer.Public {
+		err = errOwnKey
+	} else {
+		err = h.takeRevocation(now, r.Statement)
+	}
+	ended := len(h.withKey(key))
+	h.operated(now, err, Report{Key: key, Text: fmt.Sprintf("the key is revoked by its own holder, for good: %v; %s", key, plural(uint64(ended), "session")+" ended")})
+}
+
+var errOwnKey = errors.New("that is this host's own key; btns id revoke ends it")
 
 // settled ends the sessions of an address that are not what an operator has just said. What they carried is held until it
 // is known whether the key that is meant comes, and is not let out in between.

@@ -55,6 +55,10 @@ type session struct {
 	nonce     []byte // settles twins
 	proven    time.Time
 	leaving   bool // the peer said that it stops
+	ending    bool // we delete it, since another one serves
+	upSince   time.Time
+	replaces  ikev2.Handle // the session in whose place this one was begun; 0: none
+	talk      *talk        // with a btns peer that has a key; else nil
 
 	pad       *policy.PADEntry // that took it in
 	named     bool             // that entry names the key, or authenticated the identity

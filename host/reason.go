@@ -47,6 +47,11 @@ const (
 	Stopping     Reason = "stopping"
 	Spared       Reason = "essential"
 	Reconfigured Reason = "reload"
+
+	SuccessorEarly   Reason = "successor-too-early"
+	SuccessorRefused Reason = "successor-refused"
+	StatementRefused Reason = "statement-refused"
+	TooTalkative     Reason = "too-many-statements"
 )
 
 // What the machine cannot do; package engine reports these.

@@ -35,6 +35,10 @@ var groups = [...]Group{
 		{NotDone, "What the operator said about a key could not be done.", "See what is recorded: btns trust list"},
 		{Spared, "A recorded peer is a gateway, resolver or DHCP server of this network, so nothing locks it out: its traffic may go in clear.", "To require protection all the same, name it in a [[peer]] of the configuration."},
 		{Reconfigured, "Another configuration was put in force; what it forbids has ended.", "See what it says of this traffic: `btns policy test`."},
+		{SuccessorEarly, "A peer names keys that may come in the place of its own in the session in which its key came to be known, or its key is not recorded: that counts for nothing.", "Nothing is wrong: the peer names them again in its next session."},
+		{SuccessorRefused, "A peer names keys that may come in the place of its own and is not believed: a proof is missing, its own key has a successor already, or the time is too far ahead.", "Look at the log of the other host. When its next key comes, compare it over another channel: btns trust accept HOST KEY"},
+		{StatementRefused, "A peer sends a revocation that its key has not signed.", "Look at the log of the other host."},
+		{TooTalkative, "A peer makes more statements about keys than are looked at.", ""},
 		{Stopping, "This host is stopping, so it takes no new peers.", ""},
 	}},
 	{Title: "Why what is recorded of a key has changed", of: []Meaning{

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/trust"
 )
@@ -62,6 +63,9 @@ func (h *Host) record(now time.Time, s *session) {
 		return
 	}
 	h.keepSoon(now)
+	if t := s.talk; t != nil && t.level < identity.Continuity && h.rotating() {
+		h.speakAt(now.Add(recordedBoth), s)
+	}
 	for _, c := range changes {
 		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 {
 			h.report(now, Report{

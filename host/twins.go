@@ -2,73 +2,142 @@ package host
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/sad"
 )
 
 // Two IKE SAs with one peer arise when first contacts cross, and when one side lost its state. As with rekeying
 // (RFC 7296 §2.8.1, ikev2.md §7.3), the one that holds the lowest of the four nonces is redundant, and whoever began it
 // deletes it; but only when the other has proven itself after both were there, since it may be the dead one of a peer
-// that restarted. Peers that never delete theirs are tolerated.
+// that restarted. Peers that never delete theirs are tolerated. A session that was begun in the place of another survives it,
+// and so does one under our present key one under the key before; of that the peer knows nothing, so we delete.
 
-// twinPatience is how long to wait for a proof before the check is repeated.
-const twinPatience = 5 * time.Second
+const (
+	// twinPatience is how long to wait for a proof before the check is repeated.
+	twinPatience = 5 * time.Second
+	// renewPatience is how long a session that was made anew waits for a packet of the peer before the old one goes: until
+	// then the peer may send under that.
+	renewPatience = 2 * time.Second
+)
 
-// twins returns the redundant and the surviving one of two IKE SAs with the same key, or ok false. What a peer with a key
-// calls itself does not matter (BTNS-CORE-14).
-func twins(p *peer) (redundant, survivor *session, ok bool) {
+// twin is two sessions of which one is enough.
+type twin struct {
+	redundant, survivor *session
+	ours                bool // to delete
+}
+
+// twins returns all of a peer: with the same key, or of which one was meant to follow the other. What a peer with a key calls
+// itself does not matter (BTNS-CORE-14).
+func (h *Host) twins(p *peer) (out []twin) {
 	for i, a := range p.sessions {
 		for _, b := range p.sessions[i+1:] {
-			if a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.Key.IsZero() && a.who.ID != b.who.ID {
-				continue
+			if t, ok := h.twinOf(a, b); ok {
+				out = append(out, t)
 			}
-			if bytes.Compare(a.nonce, b.nonce) < 0 {
-				return a, b, true
-			}
-			return b, a, true
 		}
 	}
-	return nil, nil, false
+	return out
 }
 
-// greetTwins begins the settling when s is not the only IKE SA with its peer.
-func (h *Host) greetTwins(now time.Time, s *session) {
-	redundant, survivor, ok := twins(s.peer)
-	if !ok {
-		return
+// twinOf says which of two sessions is redundant; b came later.
+func (h *Host) twinOf(a, b *session) (twin, bool) {
+	switch {
+	case a.ending || b.ending:
+		return twin{}, false
+	case b.replaces == a.handle || h.underFormer(a) && h.underPresent(b):
+		return twin{a, b, true}, true
+	case h.underFormer(b) && h.underPresent(a):
+		return twin{b, a, true}, true
+	case a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.Key.IsZero() && a.who.ID != b.who.ID:
+		return twin{}, false
+	case bytes.Compare(a.nonce, b.nonce) < 0:
+		return twin{a, b, a.initiator}, true
 	}
-	redundant.proven, survivor.proven = time.Time{}, time.Time{}
-	h.ike(now, ikev2.CheckAlive{SA: redundant.handle})
-	h.ike(now, ikev2.CheckAlive{SA: survivor.handle})
-	h.alarms.add(now.Add(twinPatience), checkTwins, s.peer.addr, 0)
+	return twin{b, a, b.initiator}, true
 }
 
-// settleTwins deletes our redundant IKE SA as soon as that loses nothing.
+func (h *Host) underFormer(s *session) bool {
+	f := h.cfg.Rotation.Former
+	return s.talk != nil && !f.IsZero() && s.talk.own == f
+}
+
+func (h *Host) underPresent(s *session) bool {
+	return s.talk != nil && s.talk.own == h.cfg.Signer.Public
+}
+
+// greetTwins begins the settling when a peer has more than one IKE SA.
+func (h *Host) greetTwins(now time.Time, p *peer) {
+	list := h.twins(p)
+	for _, t := range list {
+		t.redundant.proven, t.survivor.proven = time.Time{}, time.Time{}
+	}
+	for _, s := range slices.Clone(p.sessions) {
+		if slices.ContainsFunc(list, func(t twin) bool { return t.redundant == s || t.survivor == s }) {
+			h.ike(now, ikev2.CheckAlive{SA: s.handle})
+		}
+	}
+	if len(list) > 0 {
+		h.alarms.add(now.Add(twinPatience), checkTwins, p.addr, 0)
+	}
+}
+
+// settleTwins deletes our redundant IKE SAs as soon as that loses nothing.
 func (h *Host) settleTwins(now time.Time, p *peer) {
 	if p == nil {
 		return
 	}
-	redundant, survivor, ok := twins(p)
-	if !ok || survivor.proven.IsZero() || !redundant.initiator {
-		return
-	}
-	for _, pair := range h.sas.Owned(uint64(survivor.handle)) {
-		if !pair.Sending {
-			h.use(pair)
+	for _, t := range h.twins(p) {
+		if t.redundant.ending || t.survivor.ending || t.survivor.proven.IsZero() || !t.ours || !h.followed(now, t) {
+			continue
 		}
+		for _, pair := range h.sas.Owned(uint64(t.survivor.handle)) {
+			if !pair.Sending {
+				h.use(pair)
+			}
+		}
+		t.redundant.ending = true
+		h.ike(now, ikev2.DeleteSA{SA: t.redundant.handle})
 	}
-	h.ike(now, ikev2.DeleteSA{SA: redundant.handle})
+}
+
+// followed reports whether the peer, as far as can be known, sends under the session that was to follow the other.
+func (h *Host) followed(now time.Time, t twin) bool {
+	if t.survivor.replaces != t.redundant.handle || now.Sub(t.survivor.upSince) >= renewPatience {
+		return true
+	}
+	return slices.ContainsFunc(h.sas.Owned(uint64(t.survivor.handle)), func(p *sad.Pair) bool { return p.Carried })
 }
 
 // recheckTwins repeats the proof for twins that nobody has settled.
 func (h *Host) recheckTwins(now time.Time, p *peer) {
-	redundant, survivor, ok := twins(p)
-	if !ok || !redundant.initiator {
-		return // the peer's to delete
+	h.settleTwins(now, p)
+	again := false
+	for _, t := range h.twins(p) {
+		if !t.ours {
+			continue // the peer's to delete
+		}
+		again = true
+		if t.survivor.proven.IsZero() {
+			h.ike(now, ikev2.CheckAlive{SA: t.survivor.handle})
+		}
 	}
-	if survivor.proven.IsZero() {
-		h.ike(now, ikev2.CheckAlive{SA: survivor.handle})
+	if again {
 		h.alarms.add(now.Add(twinPatience), checkTwins, p.addr, 0)
+	}
+}
+
+// survived goes on with what is left of a peer's sessions when one of several is gone.
+func (h *Host) survived(now time.Time, p *peer) {
+	h.greetTwins(now, p)
+	if h.cfg.Rotation.Former.IsZero() {
+		return
+	}
+	for _, s := range slices.Clone(p.sessions) {
+		if h.underPresent(s) {
+			h.speak(now, s)
+		}
 	}
 }

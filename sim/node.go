@@ -198,6 +198,9 @@ func (n *Node) carryOut(actions []host.Action) {
 			n.later(0, host.SourceFound{Remote: a.Remote, Local: n.Addr})
 		case host.ReadCounters:
 			n.later(0, host.CountersRead{Counters: n.readCounters()})
+		case host.KeyTurned:
+			n.cfg.Rotation = host.Rotation{Former: n.cfg.Signer.Public, Turned: n.w.now}
+			n.cfg.Signer = a.Key
 		case host.Reloaded:
 			n.Reloaded = &a
 		case host.Report:
