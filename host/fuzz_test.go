@@ -90,7 +90,7 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	case 15:
 		return Forget{Addr: to}
 	case 16:
-		return operator(g.w.t, arg, to)
+		return operator(g.w.t, b, arg, to)
 	case 17:
 		return Forget{Key: key(g.w.t, "b").Public.Fingerprint()}
 	case 18:
@@ -133,9 +133,21 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 }
 
 // operator is what somebody says about the keys of an address.
-func operator(t testing.TB, arg byte, to netip.Addr) Event {
+func operator(t testing.TB, b *box, arg byte, to netip.Addr) Event {
 	k := key(t, "b").Public.Fingerprint()
 	switch arg >> 4 {
+	case 1, 2, 3:
+		r := Rotate{Next: key(t, b.name+string(rune('0'+arg%4))), From: b.w.now.Add(time.Duration(arg>>4) * time.Minute)}
+		if !b.h.rotating() {
+			b.cfg.Rotation.Next, b.cfg.Rotation.From = r.Next, r.From
+		}
+		return r
+	case 4:
+		b.cfg.Rotation = Rotation{}
+		return Rotate{}
+	case 5:
+		old := b.h.cfg.Signer
+		return RevokeOwn{Next: key(t, b.name+string(rune('A'+arg%16))), Statement: revocationOf(t, old)}
 	case 8:
 		return Accept{Addr: to, Key: k, Beside: true}
 	case 9:
@@ -205,7 +217,9 @@ func FuzzStep(f *testing.F) {
 		"\x12\x10\x12\x11\x00\x00\x0b\x04\x00\x00",                                                 // limits
 		"\x18\x04\x00\x00\x18\x24\x00\x00\x0b\x04\x00\x00\x18\x44\x00\x00\x18\x04\x0b\x04\x00\x00", // other configurations
 		"\x18\x64\x00\x00\x18\x84\x00\x00\x0b\x04\x18\xa4\x04\x00\x18\xc4\x04\x00\x18\x04\x00\x00",
-		"\x07\x01\x0e\x04\x0b\x04\x03\x09\x0d\x04", // nothing arrives
+		"\x07\x01\x0e\x04\x0b\x04\x03\x09\x0d\x04",                                 // nothing arrives
+		"\x10\x11\x00\x00\x03\x09\x08\x04\x08\x01\x03\x09\x08\x04\x08\x01\x00\x00", // b plans another key, and it comes
+		"\x10\x11\x10\x20\x03\x06\x0a\x01\x03\x06\x0a\x01\x0b\x04\x00\x00\x10\x41\x10\x51\x00\x00",
 		"\x0d\x04\x0d\x01\x04\x00\x04\x00\x04\x00\x05\x00\x06\x00\x00\x00",
 	} {
 		for kind := range byte(3) {

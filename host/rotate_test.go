@@ -334,15 +334,18 @@ func TestManyAreTold(t *testing.T) {
 	}
 }
 
+func revocationOf(t testing.TB, k identity.Signer) []byte {
+	t.Helper()
+	data, err := trust.SignRevocation(nil, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // trust.md §6, BTNS-TRUST-44.
 func TestKeyRevokesItself(t *testing.T) {
-	statement := func(k identity.Signer) []byte {
-		data, err := trust.SignRevocation(nil, k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
+	statement := func(k identity.Signer) []byte { return revocationOf(t, k) }
 	t.Run("BTNS-TRUST-44 a peer that revokes its key is told apart from one that was robbed", func(t *testing.T) {
 		w := newWorld(t)
 		a, b := w.meet()
@@ -396,13 +399,17 @@ func TestKeyRevokesItself(t *testing.T) {
 			t.Fatal(c.story())
 		}
 	})
+}
+
+// What a host does with a revocation that it did not ask for.
+func TestRevocationsOfPeers(t *testing.T) {
 	t.Run("BTNS-TRUST-44 a statement that is none changes nothing, and one about our own key is an alarm", func(t *testing.T) {
 		w := newWorld(t)
 		a, b := w.meet()
 		s := a.h.peers[addrB].session()
-		bad := statement(b.cfg.Signer)
+		bad := revocationOf(t, b.cfg.Signer)
 		bad[len(bad)-1] ^= 1
-		for data, want := range map[string]Level{string(bad): Warn, string(statement(b.cfg.Signer)): Alarm} {
+		for data, want := range map[string]Level{string(bad): Warn, string(revocationOf(t, b.cfg.Signer)): Alarm} {
 			b.reports = nil
 			a.h.ike(w.now, ikev2.Tell{SA: s.handle, Kind: ikev2.Revocation, Data: []byte(data)})
 			a.take(a.h.take())
@@ -420,7 +427,7 @@ func TestKeyRevokesItself(t *testing.T) {
 		a, b := w.meet()
 		s := a.h.peers[addrB].session()
 		for i := range 30 {
-			a.h.ike(w.now, ikev2.Tell{SA: s.handle, Kind: ikev2.Revocation, Data: statement(key(t, fmt.Sprint(i)))})
+			a.h.ike(w.now, ikev2.Tell{SA: s.handle, Kind: ikev2.Revocation, Data: revocationOf(t, key(t, fmt.Sprint(i)))})
 			a.take(a.h.take())
 			w.settle()
 		}
