@@ -41,6 +41,9 @@ func child(path, first string) int {
 		fmt.Println("open")
 		select {}
 	}
+	if first == "turn" {
+		return turning(s)
+	}
 	n, err := strconv.Atoi(first)
 	if err != nil {
 		return 2

@@ -268,7 +268,7 @@ func (s *Store) Key(name string) (key identity.Signer, ok bool, err error) {
 	return key, ok, err
 }
 
-// AddKey keeps an own key under a name that is not in use: a key is the host's identity and is never overwritten
+// AddKey keeps an own key under a name that is not in use: a key is the host's identity and is never overwritten by chance
 // (BTNS-CORE-38).
 func (s *Store) AddKey(name string, key identity.Signer) error {
 	text, err := identity.MarshalPrivateKey(key)
