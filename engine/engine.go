@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -32,6 +33,7 @@ type Host interface {
 	Status(now time.Time) host.StatusView
 	Explain(now time.Time, addr netip.Addr, port uint16) host.Explanation
 	Records() []trust.Record
+	Own() host.OwnView
 	TestPolicy(now time.Time, f selector.Flow) host.PolicyTest
 }
 
@@ -43,8 +45,8 @@ type Config struct {
 	// Around reads what network this host is in; nil: that is not followed. The host knows what it was at first.
 	Around   func() host.Surroundings
 	Store    Store
-	Key      identity.PublicKey
-	Signer   identity.Signer // of Key; for peers that are configured later
+	Keys     KeyStore        // nil: the own key is not kept, and cannot be changed
+	Signer   identity.Signer // the own key; for peers that are configured later
 	Log      *slog.Logger
 	Workers  int      // for public-key work; 0 is one for each processor
 	Problems []string // known before the start, for Status
@@ -64,6 +66,7 @@ type Engine struct {
 	quit    chan struct{} // closed: the loop ends
 	done    chan struct{} // closed: the loop has ended
 	stopped chan struct{} // closed: the host has said Stopped
+	key     atomic.Pointer[identity.Signer]
 	closing sync.Once
 	err     error // of closing
 
@@ -76,6 +79,7 @@ func Start(cfg Config) (*Engine, error) {
 		cfg: cfg, host: cfg.Host, inbox: newInbox(), teller: &teller{log: cfg.Log},
 		quit: make(chan struct{}), done: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	e.key.Store(&cfg.Signer)
 	plane, err := cfg.Open(e.inbox.plane)
 	if err != nil {
 		return nil, errors.Join(err, cfg.Store.Close())

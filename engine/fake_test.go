@@ -49,6 +49,7 @@ func (b *brain) Step(now time.Time, ev host.Event, out []host.Action) []host.Act
 
 func (b *brain) Deadline() (time.Time, bool)      { return b.due, !b.due.IsZero() }
 func (b *brain) Status(time.Time) host.StatusView { return host.StatusView{} }
+func (b *brain) Own() host.OwnView                { return host.OwnView{} }
 func (b *brain) Records() []trust.Record          { return b.records }
 func (b *brain) Peers(time.Time) []host.PeerView {
 	return []host.PeerView{{Addr: remote, State: b.state, Since: b.since, Children: make([]host.ChildView, 2)}}
@@ -209,7 +210,7 @@ func startOn(t *testing.T, edit func(*Config), answer func(host.Event) []host.Ac
 		t.Fatal(err)
 	}
 	c := Config{
-		Host: r.brain, Store: r.store, Workers: 2, Key: key.Public, Signer: key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Host: r.brain, Store: r.store, Workers: 2, Signer: key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) {
 			r.plane.sink = sink
 			return r.plane, nil

@@ -23,6 +23,7 @@ type machine struct {
 	*Engine
 	plane *planetest.Memory
 	store *memoryStore
+	keys  *memoryKeys
 	got   chan []byte
 }
 
@@ -40,9 +41,9 @@ func newMachine(t *testing.T, n *planetest.Network, addr netip.Addr) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{store: &memoryStore{}, got: make(chan []byte, 100)}
+	m := &machine{store: &memoryStore{}, keys: &memoryKeys{}, got: make(chan []byte, 100)}
 	m.Engine, err = Start(Config{
-		Host: h, Store: m.store, Key: key.Public, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Host: h, Store: m.store, Keys: m.keys, Signer: key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) {
 			m.plane = n.Join(planetest.Config{Addrs: []netip.Addr{addr}, Event: sink, Deliver: func(pkt []byte) { m.got <- pkt }})
 			return m.plane, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/host"
+	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -19,6 +20,7 @@ type loopState struct {
 	counters   []dataplane.Counters
 	waiters    []*waiter
 	sendFailed uint64
+	replaced   identity.PublicKey  // own key that the store had before the host
 	problems   map[string]struct{} // what the plane could not do
 	around     host.Surroundings   // as the host has been told
 	lookAgain  time.Time           // when to read them once more; zero: not
@@ -185,6 +187,8 @@ func (e *Engine) do(out []host.Action) {
 			e.loop.answers = append(e.loop.answers, host.SourceFound{Remote: a.Remote, Local: local, Err: err})
 		case host.ReadCounters:
 			e.loop.answers = append(e.loop.answers, host.CountersRead{Counters: e.counters()})
+		case host.KeyTurned:
+			e.keyTurned(time.Now(), a.Key)
 		case host.Report:
 			e.teller.tell(a.Time, a)
 		case host.Stopped:

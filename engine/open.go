@@ -30,7 +30,7 @@ func (e *PlaneError) Error() string { return fmt.Sprintf("engine: %q is not a pl
 type Options struct {
 	State string      // directory of the store; made when it is missing
 	Plane string      // "auto" or "tun"
-	Host  host.Config // Signer, Records, Encap and Around are filled in here
+	Host  host.Config // Signer, Rotation, Records, Encap and Around are filled in here
 	Log   *slog.Logger
 	// Certified are the names of configured peers that are sent a self-signed certificate of our key for them.
 	Certified []string
@@ -46,7 +46,7 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, fresh, err := ownKey(store)
+	key, rotation, fresh, err := loadKey(store, time.Now())
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -56,7 +56,7 @@ func Open(o Options) (*Engine, error) {
 	if fresh {
 		o.Log.Info("own key made", slog.String("name", key.Public.Fingerprint().String()))
 	}
-	o.Host.Signer, o.Host.Encap, o.Host.Around = key, true, around()
+	o.Host.Signer, o.Host.Rotation, o.Host.Encap, o.Host.Around = key, rotation, true, around()
 	if err := lendKey(o.Host.Peers, key, o.Certified); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -65,7 +65,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	return Start(Config{
-		Host: h, Store: store, Key: key.Public, Signer: key, Log: o.Log, Around: around,
+		Host: h, Store: store, Keys: ownKeys{store}, Signer: key, Log: o.Log, Around: around,
 		Open: func(sink func(dataplane.Event)) (dataplane.Plane, error) { return tun.Open(tun.Config{}, sink) },
 	})
 }

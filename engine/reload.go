@@ -11,11 +11,11 @@ import (
 // Reload puts another configuration in force, whole or not at all, and says what it changed. Of c only policy, peers,
 // trust and probe count. Certified is as in [Options].
 func (e *Engine) Reload(ctx context.Context, c host.Config, certified []string) ([]string, error) {
-	if err := lendKey(c.Peers, e.cfg.Signer, certified); err != nil {
-		return nil, err
-	}
 	ev := host.Reload{Policy: c.Policy, Peers: c.Peers, Trust: c.Trust.Mode, Probe: c.Probe.Scope}
 	got, err := query(ctx, e, func(now time.Time) (r host.Reloaded) {
+		if r.Err = lendKey(c.Peers, e.signer(), certified); r.Err != nil {
+			return r
+		}
 		for _, a := range e.step(now, ev) {
 			if a, ok := a.(host.Reloaded); ok {
 				r = a

@@ -38,9 +38,6 @@ func query[T any](ctx context.Context, e *Engine, f func(now time.Time) T) (T, e
 	return <-answer, nil
 }
 
-// PublicKey is the host's own key.
-func (e *Engine) PublicKey() identity.PublicKey { return e.cfg.Key }
-
 // Status is the host in numbers, and what is wrong.
 func (e *Engine) Status(ctx context.Context) (host.StatusView, dataplane.Info, error) {
 	type answer struct {
