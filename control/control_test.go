@@ -39,9 +39,9 @@ type fake struct {
 	applied  applied
 	operated host.Event // what Operate was given
 	answers  []host.Report
+	own      host.OwnView
+	kept     []string // what was done about the own key
 }
-
-func (f *fake) PublicKey() identity.PublicKey { return identity.PublicKey{} }
 
 func (f *fake) Status(context.Context) (host.StatusView, dataplane.Info, error) {
 	return host.StatusView{Key: key, Since: when, Protected: 1, Drops: map[string]uint64{"no-sa": 3}, Problems: []string{"b"}},

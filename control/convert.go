@@ -11,11 +11,6 @@ import (
 	"github.com/btns-ipsec/btns/trust"
 )
 
-func idOf(k identity.PublicKey) ID {
-	f := k.Fingerprint()
-	return ID{Name: f.String(), Words: f.Words(), Algorithm: k.Algorithm(), PublicKey: k.PublicPEM()}
-}
-
 func statusOf(version string, v host.StatusView, plane dataplane.Info) Status {
 	s := Status{
 		Version: version, Plane: plane.Name, Device: plane.Device, MTU: plane.MTU,

@@ -15,7 +15,7 @@ import (
 type Daemon interface {
 	Configurer
 	Operator
-	PublicKey() identity.PublicKey
+	Keeper
 	Status(ctx context.Context) (host.StatusView, dataplane.Info, error)
 	Peers(ctx context.Context) ([]host.PeerView, error)
 	Records(ctx context.Context) ([]trust.Record, error)

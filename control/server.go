@@ -70,9 +70,6 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, Version{s.version, API}, nil)
 	})
-	m.HandleFunc("GET /v1/id", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, idOf(s.daemon.PublicKey()), nil)
-	})
 	m.HandleFunc("GET /v1/status", s.status)
 	m.HandleFunc("GET /v1/peers", s.peers)
 	m.HandleFunc("GET /v1/explain", s.explain)
@@ -84,6 +81,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /v1/trust/accept", s.accept)
 	s.configurer(m)
 	s.operator(m)
+	s.keeper(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, &Error{Text: "the daemon does not know " + r.Method + " " + r.URL.Path, Hint: "are btns and the daemon of the same version? see: btns version"})
 	})

@@ -15,7 +15,7 @@ import (
 
 // Operator is what a [Daemon] does about keys on an operator's word.
 type Operator interface {
-	// Operate carries out host.Accept, host.Verify, host.Revoke or host.Import and returns what the host says to it; the
+	// Operate carries out host.Accept, host.Verify, host.Revoke, host.RevokeSelf or host.Import and returns what the host says to it; the
 	// last report says whether it was done. It is on disk then.
 	Operate(ctx context.Context, ev host.Event) ([]host.Report, error)
 }
@@ -33,6 +33,10 @@ func (s *Server) operator(m *http.ServeMux) {
 // operate answers with what the host says.
 func (s *Server) operate(w http.ResponseWriter, r *http.Request, ev host.Event) {
 	reports, err := s.daemon.Operate(r.Context(), ev)
+	answerReports(w, reports, err)
+}
+
+func answerReports(w http.ResponseWriter, reports []host.Report, err error) {
 	var done Done
 	for _, r := range reports {
 		if r.Level >= host.Warn && err == nil {
@@ -63,7 +67,11 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
-	_, key, err := readTarget(w, r)
+	t, _, key, err := decodeTarget(w, r)
+	if err == nil && t.Statement != "" {
+		s.revokeBy(w, r, t.Statement)
+		return
+	}
 	if err == nil && key.IsZero() {
 		err = errors.New("no key given")
 	}
@@ -72,6 +80,16 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.operate(w, r, host.Revoke{Key: key})
+}
+
+// revokeBy takes the statement by which a key ends itself.
+func (s *Server) revokeBy(w http.ResponseWriter, r *http.Request, text string) {
+	statement, err := trust.ParseRevocation([]byte(text))
+	if err != nil {
+		answer(w, nil, &Error{Text: err.Error(), Input: true})
+		return
+	}
+	s.operate(w, r, host.RevokeSelf{Statement: statement})
 }
 
 func (s *Server) export(w http.ResponseWriter, r *http.Request) {

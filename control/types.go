@@ -83,14 +83,6 @@ type Child struct {
 	InDrops    uint64     `json:"in_drops"`
 }
 
-// ID is the answer of /v1/id: our own key.
-type ID struct {
-	Name      string `json:"name"`
-	Words     string `json:"words"`
-	Algorithm string `json:"algorithm"`
-	PublicKey string `json:"public_key"` // PEM of the SubjectPublicKeyInfo
-}
-
 // Pin is one line of /v1/trust: a key that was seen at an address.
 type Pin struct {
 	Addr      string     `json:"addr"`
@@ -174,6 +166,8 @@ type target struct {
 	Name string `json:"name,omitempty"`
 	// Beside leaves the other keys of the address.
 	Beside bool `json:"beside,omitempty"`
+	// Statement is a revocation that the key itself has signed.
+	Statement string `json:"statement,omitempty"`
 }
 
 // failure is the body of an answer that is not 200.

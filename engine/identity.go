@@ -71,8 +71,11 @@ const (
 	MaxLead     = 360 * 24 * time.Hour
 )
 
-// ErrLead says that a change of the own key cannot have that lead.
-var ErrLead = fmt.Errorf("engine: the lead must be between %v and %d days", MinLead, MaxLead/(24*time.Hour))
+// Why a change of the own key cannot be planned.
+var (
+	ErrLead    = fmt.Errorf("engine: the lead must be between %v and %d days", MinLead, MaxLead/(24*time.Hour))
+	ErrPlanned = errors.New("engine: a change of this host's key is planned already")
+)
 
 // Rotate makes another key, and plans that it becomes the host's own after lead. The plan is on disk before any peer hears of
 // it.
@@ -81,6 +84,9 @@ func (e *Engine) Rotate(ctx context.Context, lead time.Duration) ([]host.Report,
 		return nil, ErrLead
 	}
 	return e.changeKey(ctx, func(now time.Time) (host.Event, error) {
+		if !e.host.Own().Next.IsZero() {
+			return nil, ErrPlanned
+		}
 		next, err := identity.NewEd25519(rand.Reader)
 		if err != nil {
 			return nil, err

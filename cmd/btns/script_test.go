@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -58,7 +57,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 func daemonCmd(ts *testscript.TestScript, _ bool, _ []string) {
 	l, err := control.Listen(ts.Getenv("SOCK"))
 	ts.Check(err)
-	s := control.NewServer(canned{}, "v1.2.3")
+	s := control.NewServer(canned{&cannedKeys{}}, "v1.2.3")
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	ts.Defer(func() {
@@ -68,25 +67,13 @@ func daemonCmd(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // canned is a daemon with a protected peer, a refused one, and nobody else.
-type canned struct{}
+type canned struct{ *cannedKeys }
 
 var (
 	good, bad = netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::bad")
 	goodKey   = identity.Fingerprint{7}
 	since     = time.Date(2026, 3, 1, 9, 12, 44, 0, time.UTC)
 )
-
-func (canned) PublicKey() identity.PublicKey {
-	text, err := os.ReadFile("testdata/key.pem")
-	if err != nil {
-		return identity.PublicKey{}
-	}
-	k, err := identity.ParsePublicPEM(text)
-	if err != nil {
-		return identity.PublicKey{}
-	}
-	return k
-}
 
 func (canned) Status(context.Context) (host.StatusView, dataplane.Info, error) {
 	return host.StatusView{
@@ -155,6 +142,8 @@ func (canned) Operate(_ context.Context, ev host.Event) ([]host.Report, error) {
 		}
 	case host.Revoke:
 		return done("revoked: " + ev.Key.String())
+	case host.RevokeSelf:
+		return done("revoked by itself: " + ev.Statement.Key().String())
 	case host.Import:
 		return done(fmt.Sprintf("taken in: %d", len(ev.Entries)))
 	case host.Accept:

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,14 +93,31 @@ func withWords(pins []control.Pin, target, words string) (string, error) {
 
 func newTrustRevoke(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "revoke SHA256:...",
+		Use:   "revoke SHA256:... | --statement FILE",
 		Short: "Withdraw a key: it is refused from now on",
 		Long: `Withdraws a key that was stolen or lost. Its sessions end at once, and it is refused whatever else speaks for it. Its
-addresses stay closed to other keys until you accept one. What ends that is "btns trust forget" of the key.`,
-		Args: exactly("SHA256:..."),
+addresses stay closed to other keys until you accept one. What ends that is "btns trust forget" of the key.
+
+With --statement the key is withdrawn by its own holder: the file has the line "btns-revocation ..." that "btns id revoke" printed
+on that host, and - is the standard input. That is final.`,
 	}
 	asJSON := jsonFlag(cmd)
+	statement := cmd.Flags().String("statement", "", "a file with the statement by which the key ends itself")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if *statement != "" {
+			return exactly()(cmd, args)
+		}
+		return exactly("SHA256:...")(cmd, args)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *statement != "" {
+			text, err := readStatement(cmd, *statement)
+			if err != nil {
+				return err
+			}
+			done, err := control.NewClient(g.socket).RevokeBy(cmd.Context(), text)
+			return printDone(cmd, *asJSON, done, err)
+		}
 		if err := checkName(args[0]); err != nil {
 			return err
 		}
@@ -106,4 +125,24 @@ addresses stay closed to other keys until you accept one. What ends that is "btn
 		return printDone(cmd, *asJSON, done, err)
 	}
 	return cmd
+}
+
+// maxStatement is more than any statement has.
+const maxStatement = 1 << 16
+
+func readStatement(cmd *cobra.Command, name string) (string, error) {
+	in := cmd.InOrStdin()
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", &inputError{err}
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxStatement))
+	if err != nil {
+		return "", &inputError{err}
+	}
+	return strings.TrimSpace(string(text)), nil
 }
