@@ -29,6 +29,7 @@ var messages = map[host.Kind]string{
 	host.KeyRotated:     "key rotated",
 	host.KeyRevoked:     "key revoked",
 	host.KeyShared:      "key or address shared",
+	host.KeyCompared:    "key compared",
 	host.OwnKey:         "own key",
 	host.KeyCloned:      "key in two places",
 	host.ConflictOver:   "recorded key is back",

@@ -86,6 +86,7 @@ const (
 	KeyRotated     Kind = "key-rotated"     // a key named successors, or one came into use
 	KeyRevoked     Kind = "key-revoked"     // a key was withdrawn
 	KeyShared      Kind = "key-shared"      // an address with many keys, or a key with many addresses
+	KeyCompared    Kind = "key-compared"    // two people compare, or have compared, the short string of a session
 	OwnKey         Kind = "own-key"         // the key of this host itself
 	KeyCloned      Kind = "key-cloned"      // two machines have the same key
 	ConflictOver   Kind = "conflict-over"   // the recorded key is back after another one was refused

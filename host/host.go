@@ -56,10 +56,11 @@ type Host struct {
 	claims   []*session // of named peers; see claimants
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
-	lastRead time.Time    // of the counters
-	nextRead time.Time    // zero: no alarm for it is set
-	waiting  []netip.Addr // of peers whose keys wait for the operator, oldest first
-	keeping  bool         // an alarm is set at which records of sessions in use are renewed
+	compares map[netip.Addr]*comparison // that operators have begun
+	lastRead time.Time                  // of the counters
+	nextRead time.Time                  // zero: no alarm for it is set
+	waiting  []netip.Addr               // of peers whose keys wait for the operator, oldest first
+	keeping  bool                       // an alarm is set at which records of sessions in use are renewed
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
@@ -83,6 +84,7 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		inside:   make(map[netip.Prefix]*peer),
 		sessions: make(map[ikev2.Handle]*session),
 		counters: make(map[flow.PairID]dataplane.Counters),
+		compares: make(map[netip.Addr]*comparison),
 	}
 	h.settleIn(cfg.Around)
 	if err := distinct(cfg.Peers); err != nil {
@@ -176,6 +178,10 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.importKnown(now, ev)
 	case RevokeSelf:
 		h.revokeSelf(now, ev)
+	case Compare:
+		h.compare(now, ev.Addr)
+	case Compared:
+		h.compared(now, ev)
 	case Rotate:
 		h.rotate(now, ev)
 	case RevokeOwn:
@@ -243,6 +249,8 @@ func (h *Host) ring(now time.Time) {
 			h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
 		case keepRecords:
 			h.keepRecords(now)
+		case endCompare:
+			h.endCompare(now, a.peer)
 		case turnKey:
 			h.turnOver(now)
 		case speak:

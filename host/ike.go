@@ -150,6 +150,7 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 		return
 	}
 	p.drop(s)
+	h.compareEnds(s)
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}

@@ -51,6 +51,10 @@ const (
 	SuccessorEarly   Reason = "successor-too-early"
 	SuccessorRefused Reason = "successor-refused"
 	StatementRefused Reason = "statement-refused"
+	CompareAlone     Reason = "comparison-alone"
+	CompareTwice     Reason = "comparison-twice"
+	CompareBroken    Reason = "comparison-broken"
+	StringsDiffer    Reason = "strings-differ"
 	TooTalkative     Reason = "too-many-statements"
 )
 

@@ -17,6 +17,9 @@ type talk struct {
 	told    bool               // the peer has our list of successors
 	renewed bool               // the peer's list came too early, and the session was made anew for it
 
+	offer     []byte // the other side's first message of a comparison; nil: none waits
+	offeredAt time.Time
+
 	since time.Time // when heard was 0
 	heard int       // statements of the peer
 }
@@ -121,6 +124,8 @@ func (h *Host) stated(now time.Time, a ikev2.Stated) {
 		h.successors(now, s, a.Data)
 	case ikev2.Revocation:
 		h.selfRevoked(now, s, a.Data)
+	case ikev2.ShortString:
+		h.shortString(now, s, a.Data)
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	readCounters                       // liveness, and records that wait for traffic both ways
 	expireRecords                      // records age (BTNS-TRUST-14)
 	keepRecords                        // those of sessions in use do not
+	endCompare                         // nobody has gone on with a comparison with peer
 	turnKey                            // the next own key takes over
 	speak                              // the session whose handle is pair is told what there is to tell
 	stopNow                            // enough waited for answers to our farewells

@@ -101,6 +101,12 @@ func (s *ShortStringResponder) Reveal(message []byte) (ShortString, error) {
 	return shortString(s.binding, na, s.nb), nil
 }
 
+// CommitsShortString reports whether a message begins a comparison.
+func CommitsShortString(message []byte) bool {
+	_, err := shortStringValue(message, kindCommit)
+	return err == nil
+}
+
 func orUnexpected(err error) error {
 	if err != nil {
 		return err

@@ -45,8 +45,39 @@ func (b *Book) VerifyKey(now time.Time, key identity.Fingerprint, public identit
 
 // Confirm notes that two people compared the short string of a live session, which is a comparison of its key
 // (trust.md §7, BTNS-TRUST-06).
+//
+// A peer whose address says nothing about it is verified wherever it comes from.
 func (b *Book) Confirm(now time.Time, q Query) ([]Change, error) {
-	return b.verify(now, At(q.Addr, q.Network), q.Key.Fingerprint(), ShortString)
+	key := q.Key.Fingerprint()
+	switch {
+	case key.IsZero():
+		return nil, ErrNoRecord
+	case b.revoked(key) != nil:
+		return nil, ErrRevoked
+	}
+	p := b.placeOf(now, &q)
+	if r := b.find(p, key); !p.IsZero() && r == nil {
+		r = &Record{
+			Addr: p.Addr, Network: p.Network, Key: key, Public: q.Key, Assurance: identity.FirstUse,
+			FirstSeen: now, LastSeen: now, Inbound: q.Inbound,
+		}
+		out, err := b.admit(r, true)
+		if err != nil {
+			return out, err
+		}
+		b.vouch(now, r, ShortString)
+		return append(out, Put{*r}), nil
+	}
+	if !p.IsZero() {
+		return b.verify(now, p, key, ShortString)
+	}
+	r, out, err := b.ofKey(now, key)
+	if err != nil {
+		return out, err
+	}
+	r.Public = q.Key
+	b.vouch(now, r, ShortString)
+	return append(out, Put{*r}), nil
 }
 
 func (b *Book) verify(now time.Time, p Place, key identity.Fingerprint, kind EvidenceKind) ([]Change, error) {
