@@ -40,6 +40,7 @@ type fake struct {
 	operated host.Event // what Operate was given
 	answers  []host.Report
 	own      host.OwnView
+	compared host.CompareView
 	kept     []string // what was done about the own key
 }
 

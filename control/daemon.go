@@ -16,6 +16,7 @@ type Daemon interface {
 	Configurer
 	Operator
 	Keeper
+	Comparer
 	Status(ctx context.Context) (host.StatusView, dataplane.Info, error)
 	Peers(ctx context.Context) ([]host.PeerView, error)
 	Records(ctx context.Context) ([]trust.Record, error)

@@ -82,6 +82,7 @@ func (s *Server) routes() http.Handler {
 	s.configurer(m)
 	s.operator(m)
 	s.keeper(m)
+	s.comparer(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, &Error{Text: "the daemon does not know " + r.Method + " " + r.URL.Path, Hint: "are btns and the daemon of the same version? see: btns version"})
 	})

@@ -15,7 +15,7 @@ import (
 
 // Operator is what a [Daemon] does about keys on an operator's word.
 type Operator interface {
-	// Operate carries out host.Accept, host.Verify, host.Revoke, host.RevokeSelf or host.Import and returns what the host says to it; the
+	// Operate carries out host.Accept, host.Verify, host.Revoke, host.RevokeSelf, host.Compared or host.Import and returns what the host says to it; the
 	// last report says whether it was done. It is on disk then.
 	Operate(ctx context.Context, ev host.Event) ([]host.Report, error)
 }

@@ -34,6 +34,7 @@ type Host interface {
 	Explain(now time.Time, addr netip.Addr, port uint16) host.Explanation
 	Records() []trust.Record
 	Own() host.OwnView
+	Comparing(now time.Time, addr netip.Addr) host.CompareView
 	TestPolicy(now time.Time, f selector.Flow) host.PolicyTest
 }
 

@@ -25,6 +25,7 @@ type brain struct {
 	state   host.PeerState
 	since   time.Time
 	records []trust.Record
+	compare host.CompareView
 
 	mu     sync.Mutex
 	events []host.Event
@@ -47,10 +48,11 @@ func (b *brain) Step(now time.Time, ev host.Event, out []host.Action) []host.Act
 	return append(out, b.answer(ev)...)
 }
 
-func (b *brain) Deadline() (time.Time, bool)      { return b.due, !b.due.IsZero() }
-func (b *brain) Status(time.Time) host.StatusView { return host.StatusView{} }
-func (b *brain) Own() host.OwnView                { return host.OwnView{} }
-func (b *brain) Records() []trust.Record          { return b.records }
+func (b *brain) Deadline() (time.Time, bool)                      { return b.due, !b.due.IsZero() }
+func (b *brain) Status(time.Time) host.StatusView                 { return host.StatusView{} }
+func (b *brain) Comparing(time.Time, netip.Addr) host.CompareView { return b.compare }
+func (b *brain) Own() host.OwnView                                { return host.OwnView{} }
+func (b *brain) Records() []trust.Record                          { return b.records }
 func (b *brain) Peers(time.Time) []host.PeerView {
 	return []host.PeerView{{Addr: remote, State: b.state, Since: b.since, Children: make([]host.ChildView, 2)}}
 }

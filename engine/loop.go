@@ -19,6 +19,7 @@ type loopState struct {
 	groups     []int // where in changes each group begins
 	counters   []dataplane.Counters
 	waiters    []*waiter
+	comparers  []*comparer
 	sendFailed uint64
 	replaced   identity.PublicKey  // own key that the store had before the host
 	problems   map[string]struct{} // what the plane could not do
@@ -158,6 +159,7 @@ func (e *Engine) carryOut(out []host.Action) {
 	}
 	if len(out) > 0 {
 		e.checkWaiters()
+		e.checkComparers()
 	}
 }
 

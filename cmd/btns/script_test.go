@@ -142,6 +142,10 @@ func (canned) Operate(_ context.Context, ev host.Event) ([]host.Report, error) {
 		}
 	case host.Revoke:
 		return done("revoked: " + ev.Key.String())
+	case host.Compared:
+		if ev.Words == "ARMY OAK" {
+			return done(fmt.Sprintf("compared: %v", ev.Same))
+		}
 	case host.RevokeSelf:
 		return done("revoked by itself: " + ev.Statement.Key().String())
 	case host.Import:
@@ -150,6 +154,19 @@ func (canned) Operate(_ context.Context, ev host.Event) ([]host.Report, error) {
 		return done("accepted beside")
 	}
 	return []host.Report{{Kind: host.Operator, Level: host.Warn, Text: "nothing is recorded there", Reason: host.NotDone}}, nil
+}
+
+func (canned) Compare(ctx context.Context, a netip.Addr) (host.CompareView, []host.Report, error) {
+	switch a {
+	case good:
+		return host.CompareView{
+			Addr: a, State: host.CompareReady, Key: goodKey, Assurance: identity.FirstUse, String: identity.ShortString{Words: "ARMY OAK", Digits: "437290"},
+		}, nil, nil
+	case bad:
+		return host.CompareView{}, []host.Report{{Kind: host.Operator, Level: host.Warn, Text: "there is no IKE SA with it"}}, nil
+	}
+	<-ctx.Done()
+	return host.CompareView{}, nil, ctx.Err()
 }
 
 func (canned) Wait(_ context.Context, a netip.Addr) (host.PeerView, error) {

@@ -17,10 +17,10 @@ import (
 func newTrust(g *globals) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "trust",
-		Short: "The keys recorded of peers: list, show, forget, accept, verify, revoke, export, import",
+		Short: "The keys recorded of peers: list, show, forget, accept, verify, compare, revoke, export, import",
 	})
 	cmd.AddCommand(
-		newTrustList(g), newTrustShow(g), newTrustForget(g), newTrustAccept(g), newTrustVerify(g), newTrustRevoke(g),
+		newTrustList(g), newTrustShow(g), newTrustForget(g), newTrustAccept(g), newTrustVerify(g), newTrustCompare(g), newTrustRevoke(g),
 		newTrustExport(g), newTrustImport(g),
 	)
 	return cmd
