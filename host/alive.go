@@ -28,7 +28,8 @@ func (h *Host) keepRecords(now time.Time) {
 		h.keepSoon(now)
 		if s.inUse {
 			s.inUse = false
-			h.persist(h.book.Alive(now, h.query(s, s.who, s.named)))
+			// Not now: since then the peer may have restarted, and be here under another instance.
+			h.persist(h.book.Alive(s.alive, h.query(s, s.who, s.named)))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -75,6 +76,11 @@ type Host struct {
 
 // New makes a host. rand is read for SPIs, nonces and key exchange.
 func New(cfg Config, rand io.Reader) (*Host, error) {
+	if cfg.IKE.Instance == (ikev2.Instance{}) {
+		if _, err := io.ReadFull(rand, cfg.IKE.Instance[:]); err != nil {
+			return nil, fmt.Errorf("host: entropy: %w", err)
+		}
+	}
 	h := &Host{
 		cfg: cfg, rand: rand, policy: cfg.Policy, book: trust.New(cfg.Trust, cfg.Records),
 		endpoint: ikev2.New(cfg.IKE, rand),

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -369,10 +370,12 @@ func (w *world) pass(d time.Duration) {
 	w.t.Fatalf("deadlines without end in %v", d)
 }
 
-// packet moves one packet under the pair that sends from b to o.
+// packet moves one packet under the pair that sends from b to o: the newest one.
 func (b *box) packet(o *box) {
 	b.w.t.Helper()
-	for id := range b.using {
+	ids := slices.Collect(maps.Keys(b.using))
+	slices.SortFunc(ids, func(x, y flow.PairID) int { return int(y) - int(x) })
+	for _, id := range ids {
 		spec := b.sas[id]
 		if !spec.Remote.Covers(selector.Set{selector.Host(o.addr)}) {
 			continue

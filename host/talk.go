@@ -13,9 +13,11 @@ import (
 type talk struct {
 	own     identity.PublicKey // that we signed with; zero: we did not
 	binding identity.Binding
-	level   identity.Assurance // of the peer's key when the session began (BTNS-TRUST-41)
-	told    bool               // the peer has our list of successors
-	renewed bool               // the peer's list came too early, and the session was made anew for it
+	// instance is which machine the peer says it is, so that a copy of it is told from itself.
+	instance trust.Instance
+	level    identity.Assurance // of the peer's key when the session began (BTNS-TRUST-41)
+	told     bool               // the peer has our list of successors
+	renewed  bool               // the peer's list came too early, and the session was made anew for it
 
 	offer     []byte // the other side's first message of a comparison; nil: none waits
 	offeredAt time.Time
@@ -46,7 +48,7 @@ func (h *Host) greet(now time.Time, s *session, a ikev2.SAUp) {
 	if !a.Btns || a.Peer.Method != ikev2.Signature {
 		return
 	}
-	s.talk = &talk{own: a.Own, binding: a.Binding, level: s.assurance}
+	s.talk = &talk{own: a.Own, binding: a.Binding, instance: trust.Instance(a.Instance), level: s.assurance}
 	if !s.initiator { // the peer is still at work on our answer
 		h.speakAt(now.Add(answerTime), s)
 		return

@@ -19,10 +19,14 @@ func (h *Host) sticky(now time.Time, addr netip.Addr) bool {
 
 // query describes a session to trust. named says that the PAD names this key or authenticated this identity.
 func (h *Host) query(s *session, peer ikev2.Peer, named bool) trust.Query {
-	return trust.Query{
+	q := trust.Query{
 		Addr: s.remote.Addr(), Network: h.around.Network, Key: peer.Key,
 		Inbound: !s.initiator, NAT: s.nat.Peer, Named: named,
 	}
+	if s.talk != nil {
+		q.Instance = s.talk.instance
+	}
+	return q
 }
 
 // judgeKey asks trust about a verified key. A key that holds an address only because it came in from there gives it up

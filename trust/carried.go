@@ -129,8 +129,8 @@ func (b *Book) backAfterConflict(r *Record) {
 }
 
 // Alive notes that a session still carries packets, so that its record does not age. It changes the store at most once
-// an hour. Call it for each session that carries packets, once a minute or so: it also finds out whether one key is alive
-// in two places.
+// an hour. Call it for each session that carries packets, once a minute or so, with the time of the last of them: it also
+// finds out whether one key is alive in two places.
 func (b *Book) Alive(now time.Time, q Query) []Change {
 	key := q.Key.Fingerprint()
 	b.meet(now, &q, key)

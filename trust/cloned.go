@@ -50,7 +50,9 @@ func (b *Book) meet(now time.Time, q *Query, key identity.Fingerprint) {
 		p.seen = append(p.seen, here)
 		return
 	}
-	p.seen[i].last = now
+	if now.After(p.seen[i].last) { // who tells of a session late tells of what was
+		p.seen[i].last = now
+	}
 	for _, o := range p.seen {
 		if certain, cloned := b.clones(&p.seen[i], &o, key); cloned && now.Sub(p.told) >= alarmAgain {
 			p.told = now
