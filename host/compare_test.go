@@ -33,9 +33,9 @@ func (b *box) tellPeer(o *box, data []byte) {
 
 func nonceOf(n byte) (b [32]byte) { return [32]byte(bytes.Repeat([]byte{n}, 32)) }
 
-// evidenceOf is what a's record of o rests on.
-func (a *box) evidenceOf(o *box) (kinds []trust.EvidenceKind) {
-	for _, r := range a.store {
+// evidenceOf is what b's record of o rests on.
+func (b *box) evidenceOf(o *box) (kinds []trust.EvidenceKind) {
+	for _, r := range b.store {
 		if r.Key == o.key() && r.Addr.IsValid() {
 			for _, e := range r.Evidence {
 				kinds = append(kinds, e.Kind)

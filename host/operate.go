@@ -64,7 +64,7 @@ func (h *Host) revoke(now time.Time, r Revoke) {
 
 func (h *Host) revokeSelf(now time.Time, r RevokeSelf) {
 	key := r.Statement.Key().Fingerprint()
-	err := error(nil)
+	var err error
 	if r.Statement.Key() == h.cfg.Signer.Public {
 		err = errOwnKey
 	} else {

@@ -46,31 +46,31 @@ func (w *world) chat(a, b *box, d time.Duration) {
 	}
 }
 
-// calm fails when a was alarmed, or its traffic with the address of b was let out or held since mark.
-func (a *box) calm(b *box, mark int) {
-	a.w.t.Helper()
-	for _, r := range a.reports {
+// calm fails when b was alarmed, or its traffic with the address of o was let out or held since mark.
+func (b *box) calm(o *box, mark int) {
+	b.w.t.Helper()
+	for _, r := range b.reports {
 		if r.Level >= Warn {
-			a.w.t.Fatalf("%s is told: %s\n%s", a.name, r.Text, a.story())
+			b.w.t.Fatalf("%s is told: %s\n%s", b.name, r.Text, b.story())
 		}
 	}
-	if slices.ContainsFunc(a.order[mark:], func(s flow.State) bool { return s != flow.Protect }) {
-		a.w.t.Fatalf("%s: the traffic with %s was %v", a.name, b.name, a.order[mark:])
+	if slices.ContainsFunc(b.order[mark:], func(s flow.State) bool { return s != flow.Protect }) {
+		b.w.t.Fatalf("%s: the traffic with %s was %v", b.name, o.name, b.order[mark:])
 	}
 }
 
-func (a *box) shows(b *box) identity.PublicKey {
-	a.w.t.Helper()
-	p := a.h.peers[b.addr]
+func (b *box) shows(o *box) identity.PublicKey {
+	b.w.t.Helper()
+	p := b.h.peers[o.addr]
 	if p == nil || p.session() == nil {
-		a.w.t.Fatalf("%s has no session with %s\n%s", a.name, b.name, a.story())
+		b.w.t.Fatalf("%s has no session with %s\n%s", b.name, o.name, b.story())
 	}
 	return p.session().who.Key
 }
 
-// ownRecord is what a has recorded of the key itself, wherever it is.
-func (a *box) ownRecord(k identity.Signer) (r trust.Record, ok bool) {
-	r, ok = a.store[trust.Record{Key: k.Public.Fingerprint()}.ID()]
+// ownRecord is what b has recorded of the key itself, wherever it is.
+func (b *box) ownRecord(k identity.Signer) (r trust.Record, ok bool) {
+	r, ok = b.store[trust.Record{Key: k.Public.Fingerprint()}.ID()]
 	return r, ok
 }
 
