@@ -103,7 +103,7 @@ func (h *Host) compare(now time.Time, addr netip.Addr) {
 		report.Key = c.view.Key
 		report.Text = fmt.Sprintf("waits until somebody says the same on that host: btns trust compare %v", s.local.Addr())
 		if offered := h.offered(now, s.peer); offered != nil {
-			h.answerCompare(now, c, offered, offered.talk.offer)
+			h.answerCompare(now, c, offered, offered.talk.offer.commit)
 			offered.talk.offer = nil
 		} else {
 			err = h.beginCompare(now, c, s)
@@ -127,7 +127,7 @@ func (h *Host) comparable(addr netip.Addr) (*session, error) {
 // offered is the session in which the other side has begun a comparison that waits for this one, or nil.
 func (h *Host) offered(now time.Time, p *peer) *session {
 	for _, s := range p.sessions {
-		if s.talk != nil && s.talk.offer != nil && now.Sub(s.talk.offeredAt) < comparePatience {
+		if s.talk != nil && s.talk.offer != nil && now.Sub(s.talk.offer.at) < comparePatience {
 			return s
 		}
 	}
@@ -202,7 +202,7 @@ func (h *Host) shortString(now time.Time, s *session, data []byte) {
 func (h *Host) committed(now time.Time, c *comparison, s *session, commit []byte) {
 	switch {
 	case !c.waits(now): // until this side's operator wants it, too
-		s.talk.offer, s.talk.offeredAt = bytes.Clone(commit), now
+		s.talk.offer = &offer{bytes.Clone(commit), now}
 		h.report(now, Report{
 			Kind: KeyCompared, Level: Info, Remote: s.remote.Addr(), Key: s.who.Key.Fingerprint(),
 			Text: "somebody at that host wants to compare the short string of the session",

@@ -27,16 +27,17 @@ type peer struct {
 	prefixes  []netip.Prefix // whose disposition follows state
 	installed flow.State     // of prefixes, as the plane has it
 
-	sessions  []*session   // IKE SAs that are up, oldest first
-	attempt   ikev2.Handle // an IKE SA that we are making; 0: none
-	asking    bool         // FindSource is out
-	waits     bool         // its key was turned away until the operator accepts it; see [Host.awaits]
-	accepted  bool         // and now it is tried whether that lets it in
-	fails     int          // attempts in a row that came to nothing
-	retryAt   time.Time    // not before, when fails > 0
-	heldUntil time.Time    // packets that may go in clear wait no longer
-	closed    bool         // ICMP said during the attempt that nothing listens there
-	last      outcome      // of the last attempt
+	sessions   []*session   // IKE SAs that are up, oldest first
+	attempt    ikev2.Handle // an IKE SA that we are making; 0: none
+	asking     bool         // FindSource is out
+	waits      bool         // its key was turned away until the operator accepts it; see [Host.awaits]
+	accepted   bool         // and now it is tried whether that lets it in
+	fails      int          // attempts in a row that came to nothing
+	retryAt    time.Time    // not before, when fails > 0
+	renewAfter time.Time    // a session is not made anew before, for the sake of what is known
+	heldUntil  time.Time    // packets that may go in clear wait no longer
+	closed     bool         // ICMP said during the attempt that nothing listens there
+	last       outcome      // of the last attempt
 }
 
 // session is one IKE SA, from the first question about it.

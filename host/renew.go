@@ -15,19 +15,34 @@ func (h *Host) renewable(s *session) bool {
 	return p != nil && p.cfg == nil && (s.initiator || !s.nat.Peer) && p.local.IsValid() && h.speaksOn(p.local) && h.protects(p.addr)
 }
 
-// renew begins the session that is to take the place of s.
-func (h *Host) renew(now time.Time, s *session) {
+// renew begins the session that is to take the place of s, and reports whether it has; what is in the way now is tried again.
+func (h *Host) renew(now time.Time, s *session) bool {
 	p := s.peer
 	if p.session() != s { // a newer one is there
-		return
+		return false
 	}
 	if p.attempt != 0 || p.asking || len(s.promised) > 0 {
 		h.speakAt(now.Add(busyPause), s)
-		return
+		return false
 	}
-	if child, ok := h.request(p, nil); ok {
+	child, ok := h.request(p, nil)
+	if ok {
 		h.initiate(now, p, child, s)
 	}
+	return ok
+}
+
+// renewKnown makes a session anew in which a key came to be known, so that it is one that was known before. It reports false
+// where that cannot be, or was just done.
+func (h *Host) renewKnown(now time.Time, s *session) bool {
+	p := s.peer
+	if !h.renewable(s) || now.Before(p.renewAfter) {
+		return false
+	}
+	if h.renew(now, s) {
+		p.renewAfter = now.Add(renewSeldom)
+	}
+	return true
 }
 
 // notRenewed is told that the session that was to take the place of another did not come.

@@ -442,3 +442,22 @@ func TestRevocationsOfPeers(t *testing.T) {
 		}
 	})
 }
+
+// Where nothing can be recorded, sessions are not made anew for ever.
+func TestNothingToBeKnownBy(t *testing.T) {
+	w := newWorld(t)
+	full := func(c *Config) {
+		c.Trust.Max = 1
+		c.Records = []trust.Record{{Addr: addrC, Key: key(t, "c").Public.Fingerprint(), Assurance: identity.Verified, FirstSeen: epoch, LastSeen: epoch}}
+	}
+	a, b := w.box("a", addrA, full), w.box("b", addrB, full)
+	a.acquire(addrB)
+	w.talk(a, b)
+	a.plan("next of a")
+	b.plan("next of b")
+	a.sent, b.sent = nil, nil
+	w.chat(a, b, time.Hour)
+	if n := a.exchanges(ikeSAInit) + b.exchanges(ikeSAInit); n > 14 {
+		t.Fatalf("%d sessions in an hour", n)
+	}
+}

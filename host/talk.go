@@ -17,13 +17,16 @@ type talk struct {
 	instance trust.Instance
 	level    identity.Assurance // of the peer's key when the session began (BTNS-TRUST-41)
 	told     bool               // the peer has our list of successors
-	renewed  bool               // the peer's list came too early, and the session was made anew for it
-
-	offer     []byte // the other side's first message of a comparison; nil: none waits
-	offeredAt time.Time
+	offer    *offer             // what the other side has begun; nil: nothing
 
 	since time.Time // when heard was 0
 	heard int       // statements of the peer
+}
+
+// offer is the first message of a comparison that waits for this side's operator.
+type offer struct {
+	commit []byte
+	at     time.Time
 }
 
 const (
@@ -32,6 +35,9 @@ const (
 	recordedBoth = 5 * time.Second
 	busyPause    = 10 * time.Second // until something is tried again for which there was no room
 	renewPause   = time.Minute      // until a renewal is tried again that nobody answered
+	// renewSeldom is how often a session is made anew so that the key in it is one that was known before: where nothing can
+	// be recorded it never is.
+	renewSeldom = 10 * time.Minute
 )
 
 // admit counts a statement, and reports whether it is one too many.
@@ -66,9 +72,8 @@ func (h *Host) speak(now time.Time, s *session) {
 	own := h.cfg.Signer.Public
 	switch {
 	case t.own == own && h.rotating():
-		if t.level < identity.Continuity && s.recorded && h.renewable(s) {
-			h.renew(now, s) // a list counts for nothing where the peer has just come to know us
-			return
+		if t.level < identity.Continuity && s.recorded && h.renewKnown(now, s) {
+			return // a list counts for nothing where the peer has just come to know us
 		}
 		h.announce(now, s, []trust.Upcoming{{Signer: r.Next, From: r.From}})
 	case t.own == own && !r.Former.IsZero() && !h.under(s.peer, r.Former): // the list that the former key is not in
@@ -153,9 +158,8 @@ func (h *Host) successors(now time.Time, s *session, data []byte) {
 	switch {
 	case errors.Is(err, trust.ErrTooNew), errors.Is(err, trust.ErrNoRecord):
 		r.Level, r.Reason = Debug, SuccessorEarly
-		if !s.talk.renewed && namesOther(list, s.who.Key) && s.recorded && h.renewable(s) {
-			s.talk.renewed = true
-			h.renew(now, s) // in the next session the key is one that was known before
+		if namesOther(list, s.who.Key) && s.recorded {
+			h.renewKnown(now, s)
 		}
 	case errors.Is(err, trust.ErrFull):
 		r.Reason = StoreFull
