@@ -43,6 +43,7 @@ const maxAnswer = 256 << 20
 type Client struct {
 	path string
 	http http.Client
+	host string // see For
 }
 
 // NewClient makes a client; nothing is opened before the first request.
@@ -56,6 +57,14 @@ func NewClient(path string) *Client {
 		DisableKeepAlives: true,
 	}
 	return c
+}
+
+// For returns a client for commands about a host that the user named so: what is recorded for that name comes before what is
+// recorded for its address. An empty name is none.
+func (c *Client) For(name string) *Client {
+	d := *c
+	d.host = name
+	return &d
 }
 
 // Version asks who is there.
@@ -94,7 +103,7 @@ func (c *Client) Explain(ctx context.Context, addr netip.Addr, port uint16) (x E
 
 // Wait returns when traffic with an address is protected, or when it will not be, or after timeout.
 func (c *Client) Wait(ctx context.Context, addr netip.Addr, timeout time.Duration) (w Waited, err error) {
-	q := url.Values{"addr": {addr.String()}, "timeout": {timeout.String()}}
+	q := url.Values{"addr": {addr.String()}, "timeout": {timeout.String()}, "host": {c.host}}
 	return w, c.get(ctx, "/v1/wait?"+q.Encode(), &w)
 }
 
@@ -105,12 +114,12 @@ func (c *Client) Down(ctx context.Context, addr netip.Addr) (d Done, err error) 
 
 // Forget removes what is recorded of an address, or with an invalid addr of a key.
 func (c *Client) Forget(ctx context.Context, addr netip.Addr, name string) (d Done, err error) {
-	return d, c.post(ctx, "/v1/trust/forget", newTarget(addr, name), &d)
+	return d, c.post(ctx, "/v1/trust/forget", c.target(addr, name), &d)
 }
 
 // Accept records another key for an address; an empty name takes the key that was refused last.
 func (c *Client) Accept(ctx context.Context, addr netip.Addr, name string) (d Done, err error) {
-	return d, c.post(ctx, "/v1/trust/accept", newTarget(addr, name), &d)
+	return d, c.post(ctx, "/v1/trust/accept", c.target(addr, name), &d)
 }
 
 // Watch calls each for every event until the context ends, the daemon stops, or each returns an error.
@@ -140,10 +149,10 @@ func (c *Client) Watch(ctx context.Context, each func(Event) error) error {
 	return lines.Err()
 }
 
-func newTarget(addr netip.Addr, name string) target {
+func (c *Client) target(addr netip.Addr, name string) target {
 	t := target{Name: name}
 	if addr.IsValid() {
-		t.Addr = addr.String()
+		t.Addr, t.Host = addr.String(), c.host
 	}
 	return t
 }

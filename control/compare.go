@@ -87,7 +87,7 @@ func (s *Server) compared(w http.ResponseWriter, r *http.Request) {
 
 // Compare begins a comparison, and returns when there is a string to compare.
 func (c *Client) Compare(ctx context.Context, addr netip.Addr) (x Comparison, err error) {
-	return x, c.post(ctx, "/v1/trust/compare", newTarget(addr, ""), &x)
+	return x, c.post(ctx, "/v1/trust/compare", c.target(addr, ""), &x)
 }
 
 // Compared says what two people found: words are those that were shown.

@@ -35,6 +35,7 @@ type fake struct {
 	found    int                  // what Down and Forget find
 	refused  identity.Fingerprint // what Accept takes without a key
 	waited   time.Duration        // what Wait was given
+	named    string               // likewise
 	reports  []host.Report
 	applied  applied
 	operated host.Event // what Operate was given
@@ -80,7 +81,8 @@ func (f *fake) Accept(_ context.Context, _ netip.Addr, k identity.Fingerprint) (
 	return k, f.fail
 }
 
-func (f *fake) Wait(ctx context.Context, a netip.Addr) (host.PeerView, error) {
+func (f *fake) Wait(ctx context.Context, a netip.Addr, name string) (host.PeerView, error) {
+	f.named = name
 	if end, ok := ctx.Deadline(); ok {
 		f.waited = time.Until(end)
 	}

@@ -27,8 +27,9 @@ type Daemon interface {
 	Forget(ctx context.Context, addr netip.Addr, key identity.Fingerprint) (int, error)
 	// Accept says which key addr is recorded with; zero: none, because none was refused and key is zero.
 	Accept(ctx context.Context, addr netip.Addr, key identity.Fingerprint) (identity.Fingerprint, error)
-	// Wait asks for protection and returns what became of it when addr is protected, or refused, or when ctx ends.
-	Wait(ctx context.Context, addr netip.Addr) (host.PeerView, error)
+	// Wait asks for protection and returns what became of it when addr is protected, or refused, or when ctx ends. Name is
+	// what the user named addr by; it may be empty.
+	Wait(ctx context.Context, addr netip.Addr, name string) (host.PeerView, error)
 	// Watch calls each for every report, with the number of similar ones left out before it, until ctx ends or each
 	// fails. A slow reader loses reports, and is told so by one.
 	Watch(ctx context.Context, each func(r host.Report, suppressed uint64) error) error

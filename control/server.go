@@ -144,7 +144,7 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	v, err := s.daemon.Wait(ctx, addr)
+	v, err := s.daemon.Wait(ctx, addr, r.FormValue("host"))
 	answer(w, waitedOf(addr, v), err)
 }
 
@@ -165,7 +165,7 @@ func (s *Server) down(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
-	addr, key, err := readTarget(w, r)
+	t, addr, key, err := decodeTarget(w, r)
 	if err == nil && !addr.IsValid() && key.IsZero() {
 		err = errors.New("neither an address nor a key given")
 	}
@@ -176,6 +176,10 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
 	what := key.String()
 	if addr.IsValid() {
 		what = addr.String()
+	}
+	if t.Host != "" && addr.IsValid() {
+		s.operate(w, r, host.Forget{Addr: addr, Name: t.Host})
+		return
 	}
 	n, err := s.daemon.Forget(r.Context(), addr, key)
 	if err == nil && n == 0 {
@@ -193,8 +197,8 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if t.Beside {
-		s.operate(w, r, host.Accept{Addr: addr, Key: key, Beside: true})
+	if t.Beside || t.Host != "" {
+		s.operate(w, r, host.Accept{Addr: addr, Name: t.Host, Key: key, Beside: t.Beside})
 		return
 	}
 	got, err := s.daemon.Accept(r.Context(), addr, key)

@@ -55,7 +55,7 @@ func hintOf(r host.Report) string {
 }
 
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
-	addr, key, err := readTarget(w, r)
+	t, addr, key, err := decodeTarget(w, r)
 	if err == nil && key.IsZero() {
 		err = errors.New("no key given: a comparison is about a key")
 	}
@@ -63,7 +63,7 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	s.operate(w, r, host.Verify{Addr: addr, Key: key})
+	s.operate(w, r, host.Verify{Addr: addr, Name: t.Host, Key: key})
 }
 
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
@@ -117,14 +117,14 @@ func (s *Server) importKnown(w http.ResponseWriter, r *http.Request) {
 
 // AcceptBeside records another key for an address and leaves the others there.
 func (c *Client) AcceptBeside(ctx context.Context, addr netip.Addr, name string) (d Done, err error) {
-	t := newTarget(addr, name)
+	t := c.target(addr, name)
 	t.Beside = true
 	return d, c.post(ctx, "/v1/trust/accept", t, &d)
 }
 
 // Verify says that a key was compared: that of an address, or with an invalid addr wherever it comes from.
 func (c *Client) Verify(ctx context.Context, addr netip.Addr, name string) (d Done, err error) {
-	return d, c.post(ctx, "/v1/trust/verify", newTarget(addr, name), &d)
+	return d, c.post(ctx, "/v1/trust/verify", c.target(addr, name), &d)
 }
 
 // Revoke withdraws a key.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/trust"
@@ -45,6 +46,30 @@ func TestOperatorCommands(t *testing.T) {
 	}
 	if _, err := c.Revoke(t.Context(), ""); err == nil || f.operated != nil {
 		t.Error("no key can be revoked")
+	}
+}
+
+// A host that the user named is asked about by that name, too (BTNS-TRUST-13).
+func TestCommandsByName(t *testing.T) {
+	f := &fake{answers: []host.Report{{Kind: host.Operator, Text: "done"}}}
+	c := serve(t, f).For("host.example")
+	for _, tt := range []struct {
+		name string
+		call func() (Done, error)
+		want host.Event
+	}{
+		{"verify", func() (Done, error) { return c.Verify(t.Context(), addr, key.String()) }, host.Verify{Addr: addr, Name: "host.example", Key: key}},
+		{"accept", func() (Done, error) { return c.Accept(t.Context(), addr, key.String()) }, host.Accept{Addr: addr, Name: "host.example", Key: key}},
+		{"accept beside", func() (Done, error) { return c.AcceptBeside(t.Context(), addr, "") }, host.Accept{Addr: addr, Name: "host.example", Beside: true}},
+		{"forget", func() (Done, error) { return c.Forget(t.Context(), addr, "") }, host.Forget{Addr: addr, Name: "host.example"}},
+	} {
+		f.operated = nil
+		if d, err := tt.call(); err != nil || d.Text[0] != "done" || !reflect.DeepEqual(f.operated, tt.want) {
+			t.Errorf("%s: %+v, %v; the daemon was given %+v", tt.name, d, err, f.operated)
+		}
+	}
+	if _, err := c.Wait(t.Context(), addr, time.Second); err != nil || f.named != "host.example" {
+		t.Errorf("%q, %v", f.named, err)
 	}
 }
 

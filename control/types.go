@@ -164,6 +164,8 @@ type Done struct {
 type target struct {
 	Addr string `json:"addr,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Host is what the user named the address by.
+	Host string `json:"host,omitempty"`
 	// Beside leaves the other keys of the address.
 	Beside bool `json:"beside,omitempty"`
 	// Statement is a revocation that the key itself has signed.

@@ -19,7 +19,7 @@ func TestCompareBetweenMachines(t *testing.T) {
 			n := planetest.NewNetwork()
 			a, b := newMachine(t, n, local), newMachine(t, n, remote)
 			ctx := t.Context()
-			if v, err := a.Wait(ctx, remote); err != nil || v.State != host.StateProtected {
+			if v, err := a.Wait(ctx, remote, ""); err != nil || v.State != host.StateProtected {
 				t.Fatalf("%+v, %v", v, err)
 			}
 			time.Sleep(time.Second)

@@ -73,7 +73,7 @@ func TestTwoMachines(t *testing.T) {
 		a, b := newMachine(t, n, local), newMachine(t, n, remote)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		v, err := a.Wait(ctx, remote)
+		v, err := a.Wait(ctx, remote, "")
 		if err != nil || v.State != host.StateProtected || v.Key != b.PublicKey().Fingerprint() || v.Assurance != identity.FirstUse {
 			t.Fatalf("%+v, %v", v, err)
 		}
@@ -98,7 +98,7 @@ func TestTwoMachines(t *testing.T) {
 				t.Errorf("records: %+v, %v", rs, err)
 			}
 		}
-		if got, err := a.Wait(ctx, netip.MustParseAddr("192.0.2.99")); err != nil || got.State == host.StateProtected || got.Why == "" {
+		if got, err := a.Wait(ctx, netip.MustParseAddr("192.0.2.99"), ""); err != nil || got.State == host.StateProtected || got.Why == "" {
 			t.Errorf("nobody there: %+v, %v", got, err)
 		}
 		began := time.Now()

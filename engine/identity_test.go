@@ -207,7 +207,7 @@ func TestRotateBetweenMachines(t *testing.T) {
 				<-a.got
 				time.Sleep(5 * time.Second)
 			}
-			if v, err := a.Wait(ctx, remote); err != nil || v.State != host.StateProtected {
+			if v, err := a.Wait(ctx, remote, ""); err != nil || v.State != host.StateProtected {
 				t.Fatalf("%+v, %v", v, err)
 			}
 			chat()

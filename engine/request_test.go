@@ -51,7 +51,7 @@ func TestWait(t *testing.T) {
 						r.enter(t, tt.after)
 					}
 				})
-				x, err := r.Wait(ctx, remote)
+				x, err := r.Wait(ctx, remote, "")
 				if err != nil || x.State != tt.want || time.Since(began) != tt.took {
 					t.Errorf("%v, %v after %v; want %v after %v", x, err, time.Since(began), tt.want, tt.took)
 				}
@@ -79,7 +79,7 @@ func TestWaitEndsWithTheEngine(t *testing.T) {
 		r := start(t, nil)
 		ended := make(chan error, 1)
 		go func() {
-			_, err := r.Wait(t.Context(), remote)
+			_, err := r.Wait(t.Context(), remote, "")
 			ended <- err
 		}()
 		synctest.Wait()

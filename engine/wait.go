@@ -12,6 +12,8 @@ import (
 // waiter is one call of Wait, owned by the loop.
 type waiter struct {
 	addr  netip.Addr
+	name  string // by which the user asked for it; may be empty
+	named bool   // the host has been told
 	since time.Time
 	done  chan host.PeerView // takes one
 	// last is what came of the last attempt, while another is under way.
@@ -24,10 +26,10 @@ const (
 	maxAgain   = 8 * time.Second
 )
 
-// Wait asks for protection towards addr, and returns what became of it: at once when there is protection, or a refusal
-// that is newer than the call; else when ctx ends.
-func (e *Engine) Wait(ctx context.Context, addr netip.Addr) (host.PeerView, error) {
-	w := &waiter{addr: addr, done: make(chan host.PeerView, 1)}
+// Wait asks for protection towards addr, which the user named by name unless that is empty, and returns what became of it: at
+// once when there is protection, or a refusal that is newer than the call; else when ctx ends.
+func (e *Engine) Wait(ctx context.Context, addr netip.Addr, name string) (host.PeerView, error) {
+	w := &waiter{addr: addr, name: name, done: make(chan host.PeerView, 1)}
 	if err := e.ask(ctx, func(now time.Time) {
 		w.since = now
 		e.loop.waiters = append(e.loop.waiters, w)
@@ -63,8 +65,10 @@ func (e *Engine) Wait(ctx context.Context, addr netip.Addr) (host.PeerView, erro
 }
 
 func (e *Engine) connect(now time.Time, w *waiter) {
-	if slices.Contains(e.loop.waiters, w) && e.host.Explain(now, w.addr, 0).State != host.StateProtected {
-		e.step(now, host.Connect{Remote: w.addr})
+	// What is protected is not asked for again, except once by its name: the key that is recorded for that may be another.
+	if slices.Contains(e.loop.waiters, w) && (w.name != "" && !w.named || e.host.Explain(now, w.addr, 0).State != host.StateProtected) {
+		w.named = true
+		e.step(now, host.Connect{Remote: w.addr, Name: w.name})
 	}
 	e.checkWaiters()
 }

@@ -127,7 +127,7 @@ func TestRevoke(t *testing.T) {
 	a.do(Accept{Addr: addrB})
 	a.want(addrB, StateRefused, flow.Hold)
 	a.do(Forget{Key: b.key()})
-	a.do(Connect{addrB})
+	a.do(Connect{Remote: addrB})
 	a.want(addrB, StateProtected, flow.Upgrade)
 }
 

@@ -209,7 +209,8 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 }
 
 // connect asks for protection as a packet would, and waits for no pause.
-func (h *Host) connect(now time.Time, addr netip.Addr) {
+func (h *Host) connect(now time.Time, ev Connect) {
+	addr := ev.Remote
 	p := h.peerFor(addr)
 	if p == nil {
 		if !probe.Possible(addr) || h.policy.Outbound(flowTo(netip.Addr{}, addr)).Action != policy.Protect {
@@ -217,6 +218,7 @@ func (h *Host) connect(now time.Time, addr netip.Addr) {
 		}
 		p = h.peerAt(now, addr)
 	}
+	h.call(now, p, ev.Name)
 	p.retryAt = time.Time{}
 	h.probes.Heard(now, addr)
 	h.attempt(now, p, nil)

@@ -135,12 +135,12 @@ func TestConnect(t *testing.T) {
 	w := newWorld(t)
 	w.lose = nobody
 	a := w.box("a", addrA)
-	a.do(Connect{addrB})
+	a.do(Connect{Remote: addrB})
 	w.pass(30 * time.Second)
 	a.want(addrB, StateClear, flow.Clear)
 	w.lose = nil
 	w.box("b", addrB)
-	a.do(Connect{addrB})
+	a.do(Connect{Remote: addrB})
 	a.want(addrB, StateProtected, flow.Upgrade)
 }
 
@@ -150,7 +150,7 @@ func TestSourceFound(t *testing.T) {
 		w := newWorld(t)
 		a := w.box("a", addrA)
 		w.box("b", addrB)
-		a.do(Connect{addrB})
+		a.do(Connect{Remote: addrB})
 		a.want(addrB, StateProtected, flow.Upgrade)
 	})
 	t.Run("it is asked for once", func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestSourceFound(t *testing.T) {
 		a := w.box("a", addrA)
 		a.silent = true
 		for range 3 {
-			a.do(Connect{addrB})
+			a.do(Connect{Remote: addrB})
 		}
 		if len(a.sent) != 0 || !a.h.peers[addrB].asking {
 			t.Fatal("sent without a source")
@@ -177,7 +177,7 @@ func TestSourceFound(t *testing.T) {
 		w := newWorld(t)
 		a := w.box("a", addrA)
 		a.source = func(netip.Addr) (netip.Addr, error) { return addrB, nil }
-		a.do(Connect{addrB})
+		a.do(Connect{Remote: addrB})
 		a.want(addrB, StateClear, flow.Clear)
 		if len(a.sent) != 0 {
 			t.Fatal("a host asks itself")
@@ -187,7 +187,7 @@ func TestSourceFound(t *testing.T) {
 		w := newWorld(t)
 		a := w.box("a", addrA)
 		a.source = func(netip.Addr) (netip.Addr, error) { return netip.Addr{}, errNoRoute }
-		a.do(Connect{addrB})
+		a.do(Connect{Remote: addrB})
 		a.want(addrB, StateClear, flow.Clear)
 		if len(a.h.peers) != 0 {
 			t.Error("the host keeps a record of an address that it has no route to")
@@ -204,7 +204,7 @@ func TestSourceFound(t *testing.T) {
 			}
 			return netip.Addr{}, errNoRoute
 		}
-		a.do(Connect{addrB})
+		a.do(Connect{Remote: addrB})
 		a.want(addrB, StateOutage, flow.Hold)
 		ok = true
 		w.pass(2 * time.Second)

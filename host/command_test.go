@@ -118,7 +118,7 @@ func TestTwinsSettle(t *testing.T) {
 }
 
 // flowOf begins without letting anything arrive.
-func flowOf(b *box, to netip.Addr) { b.step(Connect{to}) }
+func flowOf(b *box, to netip.Addr) { b.step(Connect{Remote: to}) }
 
 // When the survivor does not prove itself, it is asked again, and nothing is deleted meanwhile.
 func TestTwinsWait(t *testing.T) {

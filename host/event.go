@@ -31,8 +31,12 @@ type SourceFound struct {
 // CountersRead answers [ReadCounters].
 type CountersRead struct{ Counters []dataplane.Counters }
 
-// Connect asks for protection towards an address, as a packet would.
-type Connect struct{ Remote netip.Addr }
+// Connect asks for protection towards an address, as a packet would. Name is what the user asked for, when that was a name:
+// the key that is recorded for it comes before what is recorded for the address (BTNS-TRUST-13).
+type Connect struct {
+	Remote netip.Addr
+	Name   string
+}
 
 // Down deletes all SAs with a peer.
 type Down struct{ Remote netip.Addr }
@@ -40,19 +44,22 @@ type Down struct{ Remote netip.Addr }
 // Forget removes what is recorded of an address or of a key, and with it the duty to protect.
 type Forget struct {
 	Addr netip.Addr           // when valid
-	Key  identity.Fingerprint // else
+	Name string               // what the user named the address by; may be empty
+	Key  identity.Fingerprint // without an address
 }
 
 // Accept records another key for an address, after it was refused. A zero Key takes the one refused last.
 type Accept struct {
 	Addr   netip.Addr
 	Key    identity.Fingerprint
-	Beside bool // the other keys of the address stay: a load balancer with several machines behind it
+	Name   string // what the user named the address by; may be empty
+	Beside bool   // the other keys of the address stay: a load balancer with several machines behind it
 }
 
 // Verify says that an operator compared the key of an address, or with an invalid Addr a key wherever it comes from.
 type Verify struct {
 	Addr netip.Addr
+	Name string // what the user named the address by; may be empty
 	Key  identity.Fingerprint
 }
 

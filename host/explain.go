@@ -127,6 +127,12 @@ func (w *walk) records(addr netip.Addr) {
 	for _, r := range rs {
 		w.say(stepTrust, "%s", w.h.tellRecord(w.now, r))
 	}
+	if p := w.h.peers[addr]; p != nil && p.name != "" {
+		for _, r := range w.h.book.LookupName(w.now, p.name) {
+			w.say(stepTrust, "the key %v is recorded for the name %s, by which it was asked for, since %s (%v): it comes before that of the address",
+				r.Key, p.name, r.FirstSeen.Format(time.DateTime), r.Assurance)
+		}
+	}
 	w.waiting(addr)
 }
 

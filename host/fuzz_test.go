@@ -84,7 +84,7 @@ func (g *program) event(b *box, op, arg byte, to netip.Addr) Event {
 	case 11, 12:
 		return FromPlane{dataplane.Acquire{Flow: selector.Flow{Proto: 17, Local: b.addr, Remote: to}, Held: arg&1 != 0}}
 	case 13:
-		return Connect{to}
+		return Connect{Remote: to, Name: []string{"", "x.example", "y.example"}[arg>>4%3]}
 	case 14:
 		return Down{to}
 	case 15:

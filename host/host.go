@@ -169,7 +169,7 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 	case CountersRead:
 		h.countersRead(now, ev.Counters)
 	case Connect:
-		h.connect(now, ev.Remote)
+		h.connect(now, ev)
 	case Down:
 		h.down(now, ev.Remote)
 	case Forget:

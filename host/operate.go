@@ -29,6 +29,11 @@ func (h *Host) verify(now time.Time, v Verify) {
 		err = trust.ErrNoRecord
 	case v.Addr.IsValid():
 		changes, err = h.book.Verify(now, v.Addr, h.around.Network, v.Key)
+		if name := h.nameFor(v.Addr, v.Name); err == nil && len(h.book.LookupName(now, name)) > 0 {
+			var more []trust.Change
+			more, err = h.book.VerifyName(now, name, v.Key)
+			changes = append(changes, more...)
+		}
 	default:
 		changes, err = h.book.VerifyKey(now, v.Key, h.publicOf(v.Key))
 	}

@@ -16,6 +16,7 @@ type peer struct {
 	addr  netip.Addr
 	local netip.Addr // invalid until known
 	cfg   *Peer      // nil: found by itself
+	name  string     // that a user asked for, as trust.ParseName returns it; empty: nobody did
 
 	state PeerState
 	since time.Time

@@ -21,9 +21,13 @@ func (h *Host) tellRefusal(now time.Time, s *session, who ikev2.Peer, v trust.Ve
 	switch {
 	case errors.As(v.Refuse, &changed):
 		r.Kind, r.Level = KeyChanged, Alarm
+		host, asked := addr.String(), addr.String()
+		if changed.Name != "" {
+			host, asked = fmt.Sprintf("%s (%v)", changed.Name, addr), changed.Name
+		}
 		r.Text = fmt.Sprintf("THE KEY OF %v HAS CHANGED, so it is refused. Recorded since %s: %v. Offered now: %v. "+
-			"Somebody may be posing as this peer, or it was re-installed.", addr, changed.Since.Format(time.DateOnly), changed.Want, changed.Got)
-		r.Hint = fmt.Sprintf("compare the new key with `btns id` on that host over another channel; if it is right: btns trust accept %v %v", addr, changed.Got)
+			"Somebody may be posing as this peer, or it was re-installed.", host, changed.Since.Format(time.DateOnly), changed.Want, changed.Got)
+		r.Hint = fmt.Sprintf("compare the new key with `btns id` on that host over another channel; if it is right: btns trust accept %v %v", asked, changed.Got)
 	case errors.As(v.Refuse, &unknown):
 		r.Text = fmt.Sprintf("the key of %v is not known, and the trust mode is %v: %v", addr, unknown.Mode, unknown.Got)
 		r.Hint = fmt.Sprintf("after comparing it: btns trust accept %v %v", addr, unknown.Got)

@@ -26,6 +26,9 @@ func (h *Host) query(s *session, peer ikev2.Peer, named bool) trust.Query {
 	if s.talk != nil {
 		q.Instance = s.talk.instance
 	}
+	if !q.NAT || !q.Inbound { // behind a NAT there are others
+		q.Name = h.nameOf(s)
+	}
 	return q
 }
 
@@ -106,7 +109,8 @@ const unrecorded = "nothing is recorded of this address"
 func (h *Host) forget(now time.Time, f Forget) {
 	var changes []trust.Change
 	if f.Addr.IsValid() {
-		changes = h.book.Forget(f.Addr)
+		changes = append(h.book.Forget(f.Addr), h.book.ForgetName(h.nameFor(f.Addr, f.Name))...)
+		h.callNothing(f.Addr)
 	} else {
 		changes = h.book.ForgetKey(f.Key)
 	}
@@ -133,6 +137,10 @@ func (h *Host) accept(now time.Time, a Accept) {
 	}
 	changes, err := let(now, a.Addr, h.around.Network, a.Key)
 	h.persist(changes)
+	if name := h.nameFor(a.Addr, a.Name); err == nil && name != "" {
+		changes, err = h.book.AcceptName(now, name, keyIn(changes), a.Beside)
+		h.persist(changes)
+	}
 	if err != nil {
 		h.report(now, Report{Kind: Operator, Level: Warn, Remote: a.Addr, Key: a.Key, Text: err.Error(), Reason: NotAccepted})
 		return

@@ -118,7 +118,7 @@ func TestExplain(t *testing.T) {
 	has(0, "no answer", "left alone until")
 	w.lose = nil
 	b := w.box("b", addrB)
-	a.do(Connect{addrB})
+	a.do(Connect{Remote: addrB})
 	w.talk(a, b)
 	has(0, "protected", "an IKE SA since", " in, ", " out, ", "packets", "is recorded for this address", "never goes in clear")
 	b.kill()

@@ -21,6 +21,15 @@ func (b *Book) AcceptBeside(now time.Time, addr netip.Addr, network string, key 
 	return b.accept(now, At(addr, network), key, false)
 }
 
+// AcceptName is Accept for a name, beside the other keys of it or in their place.
+func (b *Book) AcceptName(now time.Time, name string, key identity.Fingerprint, beside bool) ([]Change, error) {
+	name, err := ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	return b.accept(now, Place{Name: name}, key, !beside)
+}
+
 func (b *Book) accept(now time.Time, p Place, key identity.Fingerprint, replace bool) ([]Change, error) {
 	r, err := b.letIn(now, p, key)
 	if err != nil {

@@ -101,6 +101,15 @@ func (b *Book) Lookup(now time.Time, addr netip.Addr, network string) []Record {
 	return out
 }
 
+// LookupName is Lookup for a name.
+func (b *Book) LookupName(now time.Time, name string) []Record {
+	var out []Record
+	for _, r := range b.valid(now, Place{Name: name}) {
+		out = append(out, *r)
+	}
+	return out
+}
+
 // Key returns what is recorded of a key, by place; the record of the key itself comes first.
 func (b *Book) Key(key identity.Fingerprint) []Record {
 	rs := slices.SortedFunc(slices.Values(b.keys[key]), compare)

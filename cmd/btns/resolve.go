@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/btns-ipsec/btns/trust"
 )
 
 // resolve turns an address or a name into an address. Of several it takes the one that the system would try first.
@@ -29,6 +31,18 @@ func resolve(ctx context.Context, name string) (netip.Addr, error) {
 		return netip.Addr{}, hint(fmt.Errorf("%q has no address", name), "check the name, or give the address itself")
 	}
 	return found[0].Unmap(), nil
+}
+
+// named is what the daemon is told of how the user named a host: nothing when that was by its address.
+func named(text string) string {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return ""
+	}
+	name, err := trust.ParseName(text)
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // resolvePort is resolve for HOST[:PORT]; without a port it is 0. A bare IPv6 address needs no brackets.

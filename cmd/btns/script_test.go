@@ -169,7 +169,7 @@ func (canned) Compare(ctx context.Context, a netip.Addr) (host.CompareView, []ho
 	return host.CompareView{}, nil, ctx.Err()
 }
 
-func (canned) Wait(_ context.Context, a netip.Addr) (host.PeerView, error) {
+func (canned) Wait(_ context.Context, a netip.Addr, _ string) (host.PeerView, error) {
 	v := host.PeerView{Addr: a, State: host.StateProtected, Key: goodKey, Assurance: identity.FirstUse}
 	switch a {
 	case good:

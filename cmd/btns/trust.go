@@ -47,7 +47,11 @@ func newTrustList(g *globals) *cobra.Command {
 		}
 		t := newTable(w, "ADDRESS", "ASSURANCE", "STICKY", "FIRST_SEEN", "LAST_SEEN", "KEY")
 		for _, p := range pins {
-			t.row(p.Addr, p.Assurance, strconv.FormatBool(p.Sticky), stamp(p.FirstSeen), stamp(p.LastSeen), p.Name)
+			where := p.Addr
+			if where == "" {
+				where = p.Host
+			}
+			t.row(where, p.Assurance, strconv.FormatBool(p.Sticky), stamp(p.FirstSeen), stamp(p.LastSeen), p.Name)
 		}
 		if err := t.flush(); err != nil || !*long {
 			return err
@@ -74,7 +78,7 @@ again, and may be spoken to in clear when it does not answer.`,
 		if err != nil {
 			return err
 		}
-		done, err := control.NewClient(g.socket).Forget(cmd.Context(), addr, name)
+		done, err := control.NewClient(g.socket).For(named(args[0])).Forget(cmd.Context(), addr, name)
 		return printDone(cmd, *asJSON, done, err)
 	}
 	return cmd
@@ -107,9 +111,10 @@ is taken. The key that was recorded is replaced; with --beside it stays, which i
 		if err != nil {
 			return err
 		}
-		accept := control.NewClient(g.socket).Accept
+		client := control.NewClient(g.socket).For(named(args[0]))
+		accept := client.Accept
 		if *beside {
-			accept = control.NewClient(g.socket).AcceptBeside
+			accept = client.AcceptBeside
 		}
 		done, err := accept(cmd.Context(), addr, name)
 		return printDone(cmd, *asJSON, done, err)

@@ -55,7 +55,7 @@ func pinsOf(ctx context.Context, g *globals, target string) (out []control.Pin, 
 		return nil, err
 	}
 	for _, p := range pins {
-		if name != "" && p.Name == name || addr.IsValid() && p.Addr == addr.String() {
+		if name != "" && p.Name == name || addr.IsValid() && p.Addr == addr.String() || p.Host != "" && p.Host == named(target) {
 			out = append(out, p)
 		}
 	}

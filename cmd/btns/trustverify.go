@@ -37,7 +37,7 @@ printed, so that you can compare it, and nothing is marked.`,
 		if err != nil {
 			return err
 		}
-		done, err := control.NewClient(g.socket).Verify(cmd.Context(), addr, compared)
+		done, err := control.NewClient(g.socket).For(named(args[0])).Verify(cmd.Context(), addr, compared)
 		return printDone(cmd, *asJSON, done, err)
 	}
 	return cmd

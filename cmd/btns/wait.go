@@ -29,7 +29,7 @@ waited for as long as for the peer.`,
 		if err != nil {
 			return err
 		}
-		client := control.NewClient(g.socket)
+		client := control.NewClient(g.socket).For(named(args[0]))
 		left, err := awaitDaemon(cmd, client, *timeout)
 		if err != nil {
 			return err
