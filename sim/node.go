@@ -31,17 +31,19 @@ type Node struct {
 	asked  map[netip.Addr]time.Time
 	counts map[flow.PairID]*dataplane.Counters
 
-	// Received counts packets that the application got, by sender and by whether they came protected.
-	Received map[netip.Addr]*Tally
-	// Reports are what the host said, by kind.
+	// Received counts packets that the application got, by sender and by whether they came protected; Sent is the same of
+	// what left for others.
+	Received, Sent map[netip.Addr]*Tally
+	// Reports are what the host said, by kind, and Reasons the same by code.
 	Reports map[host.Kind]int
+	Reasons map[host.Reason]int
 	// Reloaded is the last answer to Reload.
 	Reloaded *host.Reloaded
 	// Decide, when set, may overrule the table's verdict on an outbound packet: to show that a wrong one is caught.
 	Decide func(v flow.Verdict) flow.Verdict
 }
 
-// Tally of one sender's packets.
+// Tally of the packets of one end.
 type Tally struct{ Protected, Clear int }
 
 type datagramKind uint8
@@ -113,8 +115,8 @@ func (n *Node) reset() {
 	n.asked = make(map[netip.Addr]time.Time)
 	n.counts = make(map[flow.PairID]*dataplane.Counters)
 	if n.Received == nil {
-		n.Received = make(map[netip.Addr]*Tally)
-		n.Reports = make(map[host.Kind]int)
+		n.Received, n.Sent = make(map[netip.Addr]*Tally), make(map[netip.Addr]*Tally)
+		n.Reports, n.Reasons = make(map[host.Kind]int), make(map[host.Reason]int)
 	}
 }
 
@@ -171,6 +173,15 @@ func (n *Node) Move(to netip.Addr) {
 	n.step(host.FromPlane{Event: dataplane.AddressChanged{}})
 }
 
+// Place gives the machine an address of a test's own, and others of hosts for which it is the gateway.
+func (n *Node) Place(at netip.Addr, behind ...netip.Addr) {
+	delete(n.w.byAddr, n.Addr)
+	n.Addr = at
+	for _, a := range append(behind, at) {
+		n.w.byAddr[a] = n
+	}
+}
+
 func (n *Node) running() bool { return n.host != nil }
 
 func (n *Node) step(ev host.Event) {
@@ -205,6 +216,7 @@ func (n *Node) carryOut(actions []host.Action) {
 			n.Reloaded = &a
 		case host.Report:
 			n.Reports[a.Kind]++
+			n.Reasons[a.Reason]++
 			if a.Reason != "" && !a.Reason.Known() || a.Reason == "" && a.Level >= host.Warn {
 				n.w.Fail("%s reports %s with the reason %q", n.Name, a.Kind, a.Reason)
 			}

@@ -68,16 +68,25 @@ func (n *Node) SendUDP(to *Node, lport, rport uint16) {
 func packet(from, to netip.Addr) []byte { return ipPacket(from, to, appProto) }
 
 func udpPacket(from, to netip.Addr, sport, dport uint16) []byte {
-	b := ipPacket(from, to, selector.UDP)
-	u := b[20:]
-	binary.BigEndian.PutUint16(u, sport)
-	binary.BigEndian.PutUint16(u[2:], dport)
-	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
+	b := ported(ipPacket(from, to, selector.UDP), sport, dport)
+	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
+	return b
+}
+
+func tcpPacket(from, to netip.Addr, sport, dport uint16) []byte {
+	b := ported(ipPacket(from, to, selector.TCP), sport, dport)
+	b[32] = 5 << 4
+	return b
+}
+
+func ported(b []byte, sport, dport uint16) []byte {
+	binary.BigEndian.PutUint16(b[20:], sport)
+	binary.BigEndian.PutUint16(b[22:], dport)
 	return b
 }
 
 func ipPacket(from, to netip.Addr, proto uint8) []byte {
-	const payload = 16
+	const payload = 20
 	b := make([]byte, 20+payload)
 	b[0], b[8], b[9] = 0x45, 64, proto
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
@@ -105,6 +114,7 @@ func (n *Node) transmit(pkt []byte) {
 	switch v.Action {
 	case flow.Pass:
 		n.checkMayPass(f)
+		count(n.Sent, dst).Clear++
 		n.w.carry(n, datagram{netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0), clearText, pkt})
 		n.acquire(f, false)
 	case flow.Queue:
@@ -121,6 +131,7 @@ func (n *Node) transmit(pkt []byte) {
 			c.PacketsOut++
 			c.LastOut = n.w.now
 		}
+		count(n.Sent, dst).Protected++
 		n.w.carry(n, datagram{v.Pair.OuterLocal, v.Pair.OuterRemote, esp, sealed})
 	case flow.Drop:
 		if v.Reason == flow.NoSA {
@@ -214,11 +225,13 @@ func (n *Node) open(d datagram) {
 	}
 }
 
-func (n *Node) tally(from netip.Addr) *Tally {
-	t := n.Received[from]
+func (n *Node) tally(from netip.Addr) *Tally { return count(n.Received, from) }
+
+func count(m map[netip.Addr]*Tally, of netip.Addr) *Tally {
+	t := m[of]
 	if t == nil {
 		t = new(Tally)
-		n.Received[from] = t
+		m[of] = t
 	}
 	return t
 }
