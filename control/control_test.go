@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ type fake struct {
 }
 
 func (f *fake) Status(context.Context) (host.StatusView, dataplane.Info, error) {
-	return host.StatusView{Key: key, Since: when, Protected: 1, Drops: map[string]uint64{"no-sa": 3}, Problems: []string{"b"}},
+	return host.StatusView{Key: key, Since: when, Protected: 1, Drops: map[string]uint64{"no-sa": 3}, Problems: []string{"b"}, ClearBy: []host.ClearView{{Entry: "web", Source: "a.toml:3", Packets: 1, Bytes: 60}}},
 		dataplane.Info{Name: "tun", Device: "btns0", MTU: 1400, Problems: []string{"a"}}, f.fail
 }
 
@@ -129,7 +130,7 @@ func TestQuestions(t *testing.T) {
 	if _, err := c.ID(ctx); err != nil {
 		t.Errorf("id: %v", err)
 	}
-	if s, err := c.Status(ctx); err != nil || s.Working || !reflect.DeepEqual(s.Problems, []string{"a", "b"}) || s.Drops["no-sa"] != 3 || s.Plane != "tun" {
+	if s, err := c.Status(ctx); err != nil || s.Working || !reflect.DeepEqual(s.Problems, []string{"a", "b"}) || s.Drops["no-sa"] != 3 || s.Plane != "tun" || !slices.Equal(s.ClearBy, []Cleared{{"web", "a.toml:3", 1, 60}}) {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	ps, err := c.Peers(ctx)

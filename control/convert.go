@@ -19,6 +19,9 @@ func statusOf(version string, v host.StatusView, plane dataplane.Info) Status {
 		IKESAs: v.IKESAs, HalfOpen: v.HalfOpen, Children: v.Children, Pins: v.Pins,
 		Drops: v.Drops, Probes: Probes(v.Probes),
 	}
+	for _, c := range v.ClearBy {
+		s.ClearBy = append(s.ClearBy, Cleared{Entry: c.Entry, Source: c.Source, OutPackets: c.Packets, OutBytes: c.Bytes})
+	}
 	s.Problems = append(append(s.Problems, plane.Problems...), v.Problems...)
 	s.Working = len(s.Problems) == 0
 	return s

@@ -26,9 +26,18 @@ type Status struct {
 	Children  int               `json:"child_sas"`
 	Pins      int               `json:"pins"`
 	Drops     map[string]uint64 `json:"drops,omitempty"` // by reason
+	ClearBy   []Cleared         `json:"clear_by,omitempty"` // what was sent in clear, by entries of the SPD
 	Probes    Probes            `json:"probes"`
 	Problems  []string          `json:"problems,omitempty"` // in sentences
 	Working   bool              `json:"working"`            // no problem is known
+}
+
+// Cleared is what was sent in clear by one entry of the SPD.
+type Cleared struct {
+	Entry      string `json:"entry"`
+	Source     string `json:"source,omitempty"` // where it is written; missing for built-in ones
+	OutPackets uint64 `json:"out_packets"`
+	OutBytes   uint64 `json:"out_bytes"`
 }
 
 // Probes counts what came of unknown addresses.

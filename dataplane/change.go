@@ -45,6 +45,9 @@ type SetPrefix struct {
 //   - flow.Seal: the state of its prefix decides. With MustOut it is held or dropped, and an SA is asked for, where the
 //     state would let it leave in clear; with MustIn it is dropped where the state would let it come in clear.
 //
+// What leaves in clear by a rule with a Tally counts under that number ([Plane.Cleared]). A number that a later change has
+// goes on counting, others are forgotten.
+//
 // Selectors of SAs hold nothing that a rule keeps for other peers: that is the host's to see to. Without rules the states
 // decide alone. IKE, ESP and neighbour discovery of the plane's own are subject to no rule.
 type SetRules struct{ Rules []flow.Rule }

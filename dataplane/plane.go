@@ -20,6 +20,8 @@ type Plane interface {
 	Keepalive(local, remote netip.AddrPort) error
 	// Counters appends those of all pairs to buf.
 	Counters(buf []Counters) []Counters
+	// Cleared appends what has left in clear by the rules of each Tally.
+	Cleared(buf []Cleared) []Cleared
 	// Source is the local address that packets to remote leave from.
 	Source(remote netip.Addr) (netip.Addr, error)
 	// Info describes the plane for people.
@@ -35,6 +37,14 @@ type Counters struct {
 	BytesIn, BytesOut     uint64
 	LastIn, LastOut       time.Time // to about a second; zero: never
 	Drops                 uint64    // inbound, after the SPI was found
+}
+
+// Cleared is what this host has sent in clear by the rules of one Tally. Octets are those of IP packets, as the host hands
+// them to the interface. What stays on the host, what the link itself lives on (neighbour discovery, DHCP), IKE and ESP count
+// nowhere, nor does what the host forwards for others.
+type Cleared struct {
+	Tally          uint32
+	Packets, Bytes uint64
 }
 
 // Info describes a plane.

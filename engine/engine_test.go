@@ -216,6 +216,10 @@ func TestPlaneRefuses(t *testing.T) {
 		if err != nil || info.Name != "fake" || !reflect.DeepEqual(v.Problems, []string{"broken"}) || v.Drops["ike-send-failed"] != 1 {
 			t.Fatalf("%+v, %v, %v", v, info, err)
 		}
+		want := host.ClearedRead{Cleared: []dataplane.Cleared{{Tally: 3, Packets: 2, Bytes: 100}}}
+		if seen := r.brain.seen(); !reflect.DeepEqual(seen[len(seen)-1], host.Event(want)) {
+			t.Fatalf("before the status the host was told %+v, not what left in clear", seen[len(seen)-1])
+		}
 		r.close(t)
 	})
 }

@@ -118,6 +118,10 @@ func (p *fakePlane) Counters(buf []dataplane.Counters) []dataplane.Counters {
 	return append(buf, dataplane.Counters{ID: 7})
 }
 
+func (p *fakePlane) Cleared(buf []dataplane.Cleared) []dataplane.Cleared {
+	return append(buf, dataplane.Cleared{Tally: 3, Packets: 2, Bytes: 100})
+}
+
 func (p *fakePlane) Source(to netip.Addr) (netip.Addr, error) {
 	if to != remote {
 		return netip.Addr{}, errNoRoute

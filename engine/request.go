@@ -45,6 +45,7 @@ func (e *Engine) Status(ctx context.Context) (host.StatusView, dataplane.Info, e
 		plane dataplane.Info
 	}
 	a, err := query(ctx, e, func(now time.Time) answer {
+		e.step(now, host.ClearedRead{Cleared: e.plane.Cleared(nil)})
 		v := e.host.Status(now)
 		if v.Drops == nil {
 			v.Drops = make(map[string]uint64)

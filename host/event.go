@@ -38,6 +38,9 @@ type Connect struct {
 	Name   string
 }
 
+// ClearedRead says what the plane has let leave in clear, for the next [Host.Status].
+type ClearedRead struct{ Cleared []dataplane.Cleared }
+
 // Down deletes all SAs with a peer.
 type Down struct{ Remote netip.Addr }
 
@@ -81,6 +84,7 @@ func (Tick) event()         {}
 func (Surroundings) event() {}
 func (SourceFound) event()  {}
 func (CountersRead) event() {}
+func (ClearedRead) event()  {}
 func (Connect) event()      {}
 func (Down) event()         {}
 func (Forget) event()       {}

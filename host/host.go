@@ -57,6 +57,7 @@ type Host struct {
 	claims   []*session // of named peers; see claimants
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
+	tallies  tallies
 	compares map[netip.Addr]*comparison // that operators have begun
 	lastRead time.Time                  // of the counters
 	nextRead time.Time                  // zero: no alarm for it is set
@@ -166,6 +167,8 @@ func (h *Host) Step(now time.Time, ev Event, out []Action) []Action {
 		h.surroundings(now, ev)
 	case SourceFound:
 		h.sourceFound(now, ev)
+	case ClearedRead:
+		h.tallies.read = ev.Cleared
 	case CountersRead:
 		h.countersRead(now, ev.Counters)
 	case Connect:

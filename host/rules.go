@@ -23,11 +23,13 @@ func (h *Host) setRules() {
 	}
 	for i := range spd {
 		r := ruleOf(&spd[i])
+		r.Tally = h.tallies.of(&spd[i])
 		if both := r.Remote.Intersect(spared); len(both) > 0 && (r.Action == flow.Drop || r.MustOut || r.MustIn) {
-			rules = append(rules, flow.Rule{Local: r.Local, Remote: both, Action: flow.Seal})
+			rules = append(rules, flow.Rule{Local: r.Local, Remote: both, Action: flow.Seal, Tally: r.Tally})
 		}
 		rules = append(rules, r)
 	}
+	h.tallies.keep(spd)
 	h.change(dataplane.SetRules{Rules: rules})
 }
 

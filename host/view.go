@@ -64,4 +64,13 @@ type StatusView struct {
 	Drops                                      map[string]uint64 // by reason, IKE and packets
 	Probes                                     probe.Stats
 	Problems                                   []string
+	// ClearBy is what this host has sent in clear, by entries of the SPD in their order; those without any are left out.
+	ClearBy []ClearView
+}
+
+// ClearView is what this host has sent in clear by one entry of the SPD since it began, or since the entry is there.
+type ClearView struct {
+	Entry          string
+	Source         string // where that is written; empty for built-in ones
+	Packets, Bytes uint64
 }

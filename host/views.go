@@ -94,6 +94,7 @@ func (h *Host) Status(now time.Time) StatusView {
 			v.IKESAs++
 		}
 	}
+	v.ClearBy = h.tallies.view(h.policy.SPD())
 	v.Promised, v.Probes = h.sas.Reserved(), h.probes.Stats()
 	st := h.endpoint.Stats()
 	v.HalfOpen = st.HalfOpen

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -91,6 +92,7 @@ func TestRulesForSinglePorts(t *testing.T) {
 		t.Errorf("a host without btns is spoken to where protection is required: %s", out)
 	}
 	all.Stop()
+	checkCleared(t, a, da)
 
 	between := "host " + netlab.A4 + " and host " + netlab.B4 + " or host " + netlab.A6 + " and host " + netlab.B6
 	for filter, want := range map[string]bool{
@@ -103,6 +105,52 @@ func TestRulesForSinglePorts(t *testing.T) {
 	} {
 		if p := all.Packets(filter); (len(p) > 0) != want {
 			t.Errorf("%d packets on the link are %s:\n%s", len(p), filter, strings.Join(p[:min(len(p), 10)], "\n"))
+		}
+	}
+}
+
+// checkCleared has a send once more and looks at what its status counts as sent in clear, by the entries of rulesOf: what
+// is bypassed and what goes to a host without btns, and nothing of what is protected or dropped.
+func checkCleared(t *testing.T, a *netlab.Host, d *netlab.Btns) {
+	t.Helper()
+	cleared := func() map[string]uint64 {
+		var s struct {
+			ClearBy []struct {
+				Entry, Source string
+				OutBytes      uint64 `json:"out_bytes"`
+			} `json:"clear_by"`
+		}
+		if err := json.Unmarshal([]byte(d.Run("status", "--json")), &s); err != nil {
+			t.Fatal(err)
+		}
+		out := make(map[string]uint64)
+		for _, c := range s.ClearBy {
+			out[c.Entry] = c.OutBytes
+			if built := c.Entry == "everything else" || c.Entry == "multicast and broadcast" || c.Entry == "link-local"; !built && !strings.Contains(c.Source, ".toml:") {
+				t.Errorf("%q is said to stand in %q", c.Entry, c.Source)
+			}
+		}
+		return out
+	}
+	before := cleared()
+	for _, entry := range []string{"nobody speaks this", "BGP"} {
+		if n := before[entry]; n > 0 {
+			t.Errorf("%d octets by %q, which lets nothing pass in clear", n, entry)
+		}
+	}
+	for entry, packets := range map[string]func(){
+		"to the web cache": func() { fetch(t, a, "http://"+netlab.B4+":8080") },
+		"everything else":  func() { fetch(t, a, "http://192.0.2.3") },
+		"":                 func() { fetch(t, a, "http://"+netlab.B4); fetch(t, a, "http://["+netlab.B6+"]") },
+	} {
+		was := cleared()
+		packets()
+		is := cleared()
+		for _, e := range []string{"to the web cache", "the web cache", "everything else"} {
+			more := is[e] - was[e]
+			if e == entry && (more < uint64(len("GET / HTTP/1.1")) || more > 4000) || e != entry && more > 0 {
+				t.Errorf("%q has %d octets more after packets by %q", e, more, entry)
+			}
 		}
 	}
 }

@@ -79,6 +79,9 @@ func (canned) Status(context.Context) (host.StatusView, dataplane.Info, error) {
 	return host.StatusView{
 		Key: goodKey, Since: since, Protected: 1, Refused: 1, IKESAs: 1, Children: 1, Pins: 2,
 		Drops: map[string]uint64{"no-sa": 3, "clear-refused": 0}, Problems: []string{"2001:db8::bad: its key has changed"},
+		ClearBy: []host.ClearView{
+			{Entry: "to the web cache", Source: "btns.toml:12", Packets: 3, Bytes: 4096}, {Entry: "everything else", Packets: 12, Bytes: 1200345},
+		},
 	}, dataplane.Info{Name: "tun", Device: "btns0", MTU: 1432}, nil
 }
 

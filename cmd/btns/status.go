@@ -44,18 +44,26 @@ func printStatus(w io.Writer, s control.Status) error {
 	if s.MTU > 0 {
 		plane += ", MTU " + strconv.Itoa(s.MTU)
 	}
-	err := pairs(w,
-		[2]string{"state", state},
-		[2]string{"version", s.Version},
-		[2]string{"plane", plane},
-		[2]string{"key", s.Name},
-		[2]string{"since", stamp(&s.Since)},
-		[2]string{"peers", fmt.Sprintf("%d protected, %d probing, %d in clear, %d refused, %d out of reach", s.Protected, s.Probing, s.Clear, s.Refused, s.Outage)},
-		[2]string{"SAs", fmt.Sprintf("%d IKE, %d half-open, %d child", s.IKESAs, s.HalfOpen, s.Children)},
-		[2]string{"pins", fmt.Sprintf("%d recorded", s.Pins)},
-		[2]string{"probes", fmt.Sprintf("%d tried, %d waiting, %d remembered", s.Probes.Tried, s.Probes.Waiting, s.Probes.Recalled)},
-		[2]string{"drops", dropText(s.Drops)},
-	)
+	lines := [][2]string{
+		{"state", state},
+		{"version", s.Version},
+		{"plane", plane},
+		{"key", s.Name},
+		{"since", stamp(&s.Since)},
+		{"peers", fmt.Sprintf("%d protected, %d probing, %d in clear, %d refused, %d out of reach", s.Protected, s.Probing, s.Clear, s.Refused, s.Outage)},
+		{"SAs", fmt.Sprintf("%d IKE, %d half-open, %d child", s.IKESAs, s.HalfOpen, s.Children)},
+		{"pins", fmt.Sprintf("%d recorded", s.Pins)},
+		{"probes", fmt.Sprintf("%d tried, %d waiting, %d remembered", s.Probes.Tried, s.Probes.Waiting, s.Probes.Recalled)},
+		{"drops", dropText(s.Drops)},
+	}
+	for _, c := range s.ClearBy {
+		source := c.Source
+		if source == "" {
+			source = "built in"
+		}
+		lines = append(lines, [2]string{"in clear", fmt.Sprintf("%d bytes in %d packets by %q (%s)", c.OutBytes, c.OutPackets, c.Entry, source)})
+	}
+	err := pairs(w, lines...)
 	for _, p := range s.Problems {
 		fmt.Fprintf(w, "problem: %s\n", p)
 	}

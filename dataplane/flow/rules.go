@@ -18,8 +18,11 @@ type Rule struct {
 	Action Action
 	// MustOut and MustIn go with Seal: nothing passes that way in clear, not even while the prefix is Clear or Upgrade.
 	MustOut, MustIn bool
+	// Tally is under which number a plane counts what leaves in clear by the rule; 0: under none.
+	Tally uint32
 }
 
+// same reports whether it makes no difference to a packet which of the two it is.
 func (r *Rule) same(o *Rule) bool {
 	return r.Action == o.Action && r.MustOut == o.MustOut && r.MustIn == o.MustIn
 }
@@ -153,6 +156,19 @@ func (t *Table) rule(f *selector.Flow) *Rule {
 		}
 	}
 	return l.rest
+}
+
+// Tally is under which number a packet counts that leaves in clear; 0: none.
+func (t *Table) Tally(f *selector.Flow) uint32 {
+	if neighbourDiscovery(f) {
+		return 0
+	}
+	for i := range t.Rules() {
+		if r := &t.rules.rules[i]; selector.Match(r.Local, r.Remote, *f) {
+			return r.Tally
+		}
+	}
+	return 0
 }
 
 // Opened is whether the rules let a packet in that came out of an SA (RFC 4301 §5.2, BTNS-CORE-23). What its SA may carry

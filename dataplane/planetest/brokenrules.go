@@ -72,6 +72,45 @@ func ruleless() []fault {
 			})(r)
 		}},
 		{"asks for one SA with a peer only", func(r *rules) { r.mute = true }},
+		{"counts what passes in clear under the last rule", func(r *rules) {
+			r.tally = func(t *flow.Table, _ *selector.Flow) uint32 {
+				if list := t.Rules(); len(list) > 0 {
+					return list[len(list)-1].Tally
+				}
+				return 0
+			}
+		}},
+		{"counts anew with every change of the rules", func(r *rules) {
+			apply := r.apply
+			changed := false
+			r.apply = func(t *flow.Table, c []dataplane.Change) (*flow.Table, error) {
+				changed = slices.ContainsFunc(c, func(c dataplane.Change) bool { _, ok := c.(dataplane.SetRules); return ok })
+				return apply(t, c)
+			}
+			r.recount = func(_ *flow.Table, cleared map[uint32]dataplane.Cleared) {
+				if changed {
+					clear(cleared)
+				}
+			}
+		}},
+		{"never forgets what it counted", func(r *rules) { r.recount = func(*flow.Table, map[uint32]dataplane.Cleared) {} }},
+		{"counts what it protects as clear", func(r *rules) {
+			out, counted := r.out, make(map[uint32]uint64)
+			r.out = func(t *flow.Table, f *selector.Flow, pkt []byte, i *flow.PacketInfo) flow.Verdict {
+				v := out(t, f, pkt, i)
+				if v.Action == flow.Seal {
+					counted[t.Tally(f)]++
+				}
+				return v
+			}
+			r.recount = func(_ *flow.Table, cleared map[uint32]dataplane.Cleared) {
+				for n, more := range counted {
+					c := cleared[n]
+					cleared[n] = dataplane.Cleared{Tally: n, Packets: c.Packets + more, Bytes: c.Bytes + more}
+				}
+				clear(counted)
+			}
+		}},
 		{"copies what it should mark", func(r *rules) { r.tos = func(_ *flow.Pair, inner uint8) uint8 { return inner } }},
 	}
 }

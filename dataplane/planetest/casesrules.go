@@ -1,7 +1,9 @@
 package planetest
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
@@ -20,6 +22,11 @@ func ruled() []Case {
 		{"the first rule that matches decides (RFC 4301 §4.4.1)", firstRule},
 		{"a rule may demand protection where the state does not", demanded},
 		{"a packet that no SA takes asks for one (RFC 4301 §5.1)", asks},
+		{"what leaves in clear is counted by the rule that lets it, IPv4 (RFC 4301 §4.4.1)", func(s *scene) { cleared(s) }},
+		{"what leaves in clear is counted by the rule that lets it, IPv6 (RFC 4301 §4.4.1)", func(s *scene) {
+			s.local, s.remote = s.h.Ends(true)
+			cleared(s)
+		}},
 		{"rules replace each other and go", replaced},
 		{"the outer header is marked as the SPD says (RFC 4301 §4.4.1.2)", marked},
 	}
@@ -127,6 +134,53 @@ func asks(s *scene) {
 	if a := events[dataplane.Acquire](seen); len(a) != 1 || a[0].Held || a[0].Flow.RemotePort != 2001 {
 		s.fail("acquires %+v", a)
 	}
+}
+
+// countedAs has rules about the peer count under a number.
+func (s *scene) countedAs(n uint32, list []flow.Rule) []flow.Rule {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Tally = n
+		out[i].Remote = out[i].Remote.Intersect(selector.Set{selector.Host(s.remote)})
+	}
+	return out
+}
+
+func cleared(s *scene) {
+	const bypassedAs, demandedAs, restAs = 5, 6, 9
+	must := rule(flow.Seal, demandPort)
+	for i := range must {
+		must[i].MustOut = true
+	}
+	rules := s.ruled(s.countedAs(bypassedAs, rule(flow.Pass, bypassPort)), s.countedAs(demandedAs, must), s.countedAs(restAs, []flow.Rule{rest}))
+	count := func(what string, want map[uint32]uint64) {
+		got := make(map[uint32]uint64)
+		for _, c := range s.h.Plane().Cleared(nil) {
+			if c.Packets > 0 {
+				got[c.Tally] = c.Packets
+			}
+			if size := uint64(len(s.out(1))); c.Bytes != c.Packets*size {
+				s.fail("%s: %d octets in %d packets of %d", what, c.Bytes, c.Packets, size)
+			}
+		}
+		if !maps.Equal(got, want) {
+			s.fail("%s: packets are counted as %v, not %v", what, got, want)
+		}
+	}
+	s.apply(rules)
+	s.send(s.outTo(bypassPort), s.answer(bypassPort), s.out(1), s.out(2), s.out(3), s.outTo(demandPort))
+	count("with an unknown host", map[uint32]uint64{bypassedAs: 2, restAs: 3})
+	s.protect()
+	s.send(s.outTo(bypassPort), s.out(4), s.outTo(demandPort))
+	s.receive(s.clear(s.inFrom(bypassPort)))
+	s.apply(rules) // what was sent protected would be counted with this at the latest
+	count("with a protected host", map[uint32]uint64{bypassedAs: 3, restAs: 3})
+	s.send(s.outTo(bypassPort))
+	count("after the same rules once more", map[uint32]uint64{bypassedAs: 4, restAs: 3})
+	s.apply(s.ruled(s.countedAs(restAs, []flow.Rule{rest})))
+	count("after one is gone", map[uint32]uint64{restAs: 3})
+	s.apply(rules)
+	count("after it is back", map[uint32]uint64{restAs: 3})
 }
 
 func replaced(s *scene) {

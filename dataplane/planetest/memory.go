@@ -40,6 +40,7 @@ type Memory struct {
 	table   *flow.Table
 	held    map[netip.Addr][][]byte
 	limited map[any]*limit
+	cleared map[uint32]dataplane.Cleared
 	effects []func()
 }
 
@@ -58,6 +59,7 @@ func NewMemory(c Config) *Memory {
 	return &Memory{
 		cfg: c, rules: goodRules(), table: flow.NewTable(),
 		held: make(map[netip.Addr][][]byte), limited: make(map[any]*limit),
+		cleared: make(map[uint32]dataplane.Cleared),
 	}
 }
 
@@ -138,6 +140,7 @@ func (m *Memory) Apply(changes []dataplane.Change) (err error) {
 			return
 		}
 		m.table, err = m.rules.apply(m.table, changes)
+		m.rules.recount(m.table, m.cleared)
 		m.release()
 	})
 	return err
@@ -170,6 +173,7 @@ func (m *Memory) send(pkt []byte) {
 	}
 	switch v := m.rules.out(m.table, &f, pkt, &i); v.Action {
 	case flow.Pass:
+		m.count(f, i)
 		m.wire(Wired{Kind: Clear, From: netip.AddrPortFrom(f.Local, 0), To: netip.AddrPortFrom(f.Remote, 0), TOS: i.TOS, Data: pkt})
 		m.acquire(f, false)
 	case flow.Queue:
@@ -182,6 +186,21 @@ func (m *Memory) send(pkt []byte) {
 			m.acquire(f, false)
 		}
 	}
+}
+
+// count notes a packet that leaves in clear.
+func (m *Memory) count(f selector.Flow, i flow.PacketInfo) {
+	if n := m.rules.tally(m.table, &f); n != 0 {
+		c := m.cleared[n]
+		m.cleared[n] = dataplane.Cleared{Tally: n, Packets: c.Packets + 1, Bytes: c.Bytes + uint64(i.TotalLen)}
+	}
+}
+
+// recount forgets the numbers that no rule has.
+func recount(t *flow.Table, cleared map[uint32]dataplane.Cleared) {
+	maps.DeleteFunc(cleared, func(n uint32, _ dataplane.Cleared) bool {
+		return !slices.ContainsFunc(t.Rules(), func(r flow.Rule) bool { return r.Tally == n })
+	})
 }
 
 func (m *Memory) hold(f selector.Flow, pkt []byte) {
@@ -305,6 +324,16 @@ func (m *Memory) Counters(buf []dataplane.Counters) []dataplane.Counters {
 		})
 		return true
 	})
+	return buf
+}
+
+// Cleared is [dataplane.Plane].
+func (m *Memory) Cleared(buf []dataplane.Cleared) []dataplane.Cleared {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range slices.Sorted(maps.Keys(m.cleared)) {
+		buf = append(buf, m.cleared[n])
+	}
 	return buf
 }
 

@@ -15,6 +15,8 @@ type rules struct {
 	inClear  func(*flow.Table, *selector.Flow) flow.Verdict
 	open     func(*flow.Table, Wired) ([]byte, *flow.Pair, flow.Reason)
 	moved    func(*flow.Pair, Wired, flow.Reason) bool
+	tally    func(*flow.Table, *selector.Flow) uint32
+	recount  func(*flow.Table, map[uint32]dataplane.Cleared)
 	tos      func(p *flow.Pair, inner uint8) uint8
 	countIn  func(p *flow.Pair, octets uint64, now int64) flow.Reached
 	countOut func(p *flow.Pair, octets uint64, now int64) flow.Reached
@@ -33,6 +35,8 @@ func goodRules() rules {
 		moved: func(p *flow.Pair, w Wired, _ flow.Reason) bool {
 			return p.PeerMoves && w.From != p.OuterRemote && p.Opener().Newest()
 		},
+		tally:    (*flow.Table).Tally,
+		recount:  recount,
 		tos:      (*flow.Pair).OuterTOS,
 		countIn:  func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountIn(1, n, now) },
 		countOut: func(p *flow.Pair, n uint64, now int64) flow.Reached { return p.CountOut(1, n, now) },

@@ -36,6 +36,7 @@ type filter struct {
 	news   []string                      // interfaces to be covered
 	queued int                           // elements of sets since the last flush
 	spd    spdChains
+	counts tallies
 	left   []*nftables.Table // of a plane that was killed: see succeed
 }
 
@@ -65,11 +66,15 @@ func openFilter(c Config, device string) (f *filter, err error) {
 	if f.nft, err = nftables.New(nftables.AsLasting()); err != nil {
 		return nil, fmt.Errorf("tun: nftables: %w", err)
 	}
+	if f.counts.nft, err = nftables.New(nftables.AsLasting()); err != nil {
+		_ = f.nft.CloseLasting()
+		return nil, fmt.Errorf("tun: nftables: %w", err)
+	}
 	if f.left, err = tables(f.nft); err == nil {
 		err = f.build()
 	}
 	if err != nil {
-		_ = f.nft.CloseLasting()
+		_ = errors.Join(f.nft.CloseLasting(), f.counts.nft.CloseLasting())
 		return nil, fmt.Errorf("tun: nftables: %w", err)
 	}
 	return f, nil
@@ -156,6 +161,7 @@ func (f *filter) free() string {
 func (f *filter) build() error {
 	name := f.free()
 	f.table = f.nft.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyINet})
+	f.counts.table = f.table
 	for kind := range f.sets {
 		for fam := range 2 {
 			s := &nftables.Set{
@@ -352,7 +358,7 @@ func (f *filter) flush() error {
 
 func (f *filter) close() error {
 	err := dropTables(f.nft)
-	if e := f.nft.CloseLasting(); err == nil {
+	if e := errors.Join(f.nft.CloseLasting(), f.counts.nft.CloseLasting()); err == nil {
 		err = e
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {

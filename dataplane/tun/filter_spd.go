@@ -3,6 +3,7 @@
 package tun
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,6 +27,8 @@ type spdChains struct {
 	elsewhere *nftables.Chain   // to prefixes of the plane, but not by the device
 	made      []*nftables.Chain // what those lead to
 	number    int
+	extra     []*nftables.Chain // parts of those that are being made
+	parts     int
 	queued    int // rules since the last flush
 	pending   []flow.Rule
 	changed   bool
@@ -83,7 +86,9 @@ func (f *filter) commitRules() error {
 	rules := f.spd.pending
 	f.spd.pending, f.spd.changed = nil, false
 	f.spd.number++
+	gone := f.counts.want(f.nft, rules)
 	fixed := f.spd.chains()
+	f.spd.extra, f.spd.parts = nil, 0
 	var made []*nftables.Chain
 	for i, c := range fixed {
 		made = append(made, f.nft.AddChain(&nftables.Chain{Name: fmt.Sprintf("%s-%d", c.Name, f.spd.number), Table: f.table}))
@@ -102,10 +107,13 @@ func (f *filter) commitRules() error {
 		return err
 	}
 	old := f.spd.made
-	f.spd.made = made
+	f.spd.made, f.spd.extra = append(made, f.spd.extra...), nil
 	for _, c := range old {
 		f.nft.FlushChain(c)
 		f.nft.DelChain(c)
+	}
+	for _, n := range gone {
+		f.nft.DeleteObject(f.counts.object(n))
 	}
 	return f.nft.Flush()
 }
@@ -128,6 +136,13 @@ func (f *filter) fill(which int, c *nftables.Chain, rules []flow.Rule) error {
 		}
 		return nil
 	}
+	out := func(r *flow.Rule) [][]expr.Any { // as pass; what leaves is counted
+		do := pass(r)
+		if do != nil && r.Tally != 0 {
+			do = append([][]expr.Any{counts(r.Tally)}, do...)
+		}
+		return do
+	}
 	switch f.spd.chains()[which] {
 	case f.spd.peers:
 		return f.compile(c, rules, true, nil, func(r *flow.Rule) [][]expr.Any {
@@ -139,11 +154,17 @@ func (f *filter) fill(which int, c *nftables.Chain, rules []flow.Rule) error {
 	case f.spd.strangers:
 		return f.compile(c, rules, true, f.own, in)
 	case f.spd.leaving:
-		return f.compile(c, rules, false, nil, refuse(func(r *flow.Rule) bool { return r.MustOut }))
+		must := refuse(func(r *flow.Rule) bool { return r.MustOut })
+		return f.compile(c, slices.DeleteFunc(slices.Clone(rules), stays), false, nil, func(r *flow.Rule) [][]expr.Any {
+			if do := must(r); do != nil || r.Tally == 0 {
+				return do
+			}
+			return [][]expr.Any{counts(r.Tally), accept()}
+		})
 	case f.spd.bypass:
-		return f.compile(c, rules, false, f.single, pass)
+		return f.compile(c, rules, false, f.single, out)
 	case f.spd.hosts:
-		return f.compile(c, slices.DeleteFunc(slices.Clone(rules), special), false, nil, pass)
+		return f.compile(c, slices.DeleteFunc(slices.Clone(rules), special), false, nil, out)
 	case f.spd.elsewhere:
 		if slices.ContainsFunc(rules, func(r flow.Rule) bool { return r.Action == flow.Pass && !special(r) && !housekeeping(r) }) {
 			f.abroad(c)
@@ -195,6 +216,11 @@ func housekeeping(r flow.Rule) bool {
 	})
 }
 
+// stays reports whether a rule is about what does not leave this host.
+func stays(r flow.Rule) bool {
+	return !slices.ContainsFunc(r.Remote, func(s selector.Selector) bool { return !s.From.IsLoopback() || !s.To.IsLoopback() })
+}
+
 // compile fills a chain: what does nothing with a rule's packets leaves the chain. Rules behind the last that does
 // something are left out, and with all of them what comes before the rules.
 func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, before func(*nftables.Chain), what func(*flow.Rule) [][]expr.Any) error {
@@ -205,19 +231,73 @@ func (f *filter) compile(c *nftables.Chain, rules []flow.Rule, arriving bool, be
 	if n > 0 && before != nil {
 		before(c)
 	}
+	var lines [2][]line
 	for i := range rules[:n] {
 		do := what(&rules[i])
-		if do == nil {
+		ends := do != nil
+		if !ends {
 			do = [][]expr.Any{goBack()}
 		}
-		for _, m := range matches(&rules[i], arriving) {
-			f.rule(c, append([][]expr.Any{m}, do...)...)
-			if err := f.piece(); err != nil {
-				return err
+		for _, l := range matches(&rules[i], arriving) {
+			l.do, l.ends = do, ends
+			lines[l.family] = append(lines[l.family], l)
+		}
+	}
+	return f.write(c, lines)
+}
+
+// line is one rule of a chain.
+type line struct {
+	family int
+	proto  uint8 // 0: any
+	match  []expr.Any
+	do     [][]expr.Any
+	ends   bool // the packet is done with then
+}
+
+// write fills a chain so that a packet is held against few lines: those of its family, and of those that are about one
+// protocol, in a row, none when it has another.
+func (f *filter) write(c *nftables.Chain, lines [2][]line) error {
+	into := [2]*nftables.Chain{c, c}
+	if len(lines[0]) > 1 && len(lines[1]) > 1 {
+		into[1] = f.below(c, "6")
+		f.rule(c, inFamily(1), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: into[1].Name}})
+	}
+	for fam, all := range lines {
+		for len(all) > 0 {
+			n := row(all)
+			to := into[fam]
+			if n > 1 {
+				to = f.below(c, fmt.Sprint("-", f.spd.parts))
+				f.rule(into[fam], upper(all[0].proto), inFamily(fam), jump(to))
 			}
+			for _, l := range all[:n] {
+				f.rule(to, append([][]expr.Any{l.match}, l.do...)...)
+				if err := f.piece(); err != nil {
+					return err
+				}
+			}
+			all = all[n:]
 		}
 	}
 	return f.nft.Flush()
+}
+
+// row is how many lines, from the first on, are about one protocol and done with a packet that they match.
+func row(all []line) int {
+	n := 0
+	for n < len(all) && all[n].ends && all[n].proto != 0 && all[n].proto == all[0].proto {
+		n++
+	}
+	return max(n, 1)
+}
+
+// below makes a part of a chain.
+func (f *filter) below(c *nftables.Chain, suffix string) *nftables.Chain {
+	f.spd.parts++
+	part := f.nft.AddChain(&nftables.Chain{Name: c.Name + suffix, Table: f.table})
+	f.spd.extra = append(f.spd.extra, part)
+	return part
 }
 
 // piece sends what is queued before the answers to it are more than a socket holds.
@@ -247,7 +327,11 @@ func (f *filter) own(c *nftables.Chain) {
 var portProtocols = [...]uint8{selector.TCP, selector.UDP, 33, selector.SCTP, 136}
 
 // matches are the expressions for a rule: one for each selector of one end with each of the other.
-func matches(r *flow.Rule, arriving bool) (out [][]expr.Any) {
+func matches(r *flow.Rule, arriving bool) (out []line) {
+	add := func(l, o selector.Selector, proto uint8) {
+		out = append(out, line{family: family(l.From), proto: proto, match: match(l, o, proto, arriving)})
+	}
+
 	for _, l := range r.Local {
 		for _, o := range r.Remote {
 			proto := max(l.Proto, o.Proto) // 0 is any
@@ -255,11 +339,11 @@ func matches(r *flow.Rule, arriving bool) (out [][]expr.Any) {
 				continue
 			}
 			if proto != 0 || !numbered(l.Ports) && !numbered(o.Ports) {
-				out = append(out, match(l, o, proto, arriving))
+				add(l, o, proto)
 				continue
 			}
 			for _, p := range portProtocols {
-				out = append(out, match(l, o, p, arriving))
+				add(l, o, p)
 			}
 		}
 	}
@@ -300,7 +384,22 @@ func within(s selector.Selector, at, size uint32) []expr.Any {
 	if s.From == all.From && s.To == all.To {
 		return nil
 	}
+	if p, ok := s.Prefix(); ok && p.Bits() > 0 {
+		return begins(at, p)
+	}
 	return between(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size}, s.From.AsSlice(), s.To.AsSlice())
+}
+
+// begins matches an address by the octets that a prefix is about, which the kernel is quicker at than at ranges.
+func begins(at uint32, p netip.Prefix) []expr.Any {
+	n, rest := (p.Bits()+7)/8, p.Bits()%8
+	e := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: uint32(n)}}
+	if rest > 0 {
+		mask := bytes.Repeat([]byte{0xff}, n)
+		mask[n-1] <<= 8 - rest
+		e = append(e, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(n), Mask: mask, Xor: make([]byte, n)})
+	}
+	return append(e, equal(p.Masked().Addr().AsSlice()[:n]))
 }
 
 // ports matches two octets of the upper header; later fragments, whose ports are hidden, have none.

@@ -282,6 +282,14 @@ func (p *Plane) Counters(buf []dataplane.Counters) []dataplane.Counters {
 	return buf
 }
 
+// Cleared implements [dataplane.Plane].
+func (p *Plane) Cleared(buf []dataplane.Cleared) []dataplane.Cleared {
+	if p.cfg.Unrouted {
+		return buf
+	}
+	return p.host.filter.counts.read(buf)
+}
+
 // Source implements [dataplane.Plane].
 func (p *Plane) Source(remote netip.Addr) (netip.Addr, error) { return p.host.source(remote) }
 
