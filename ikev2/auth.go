@@ -310,6 +310,7 @@ func (c *checking) peerJudged(e *Endpoint, s *sa, v PeerJudged) {
 		return
 	}
 	c.judged = false
+	s.session.known = v.Known
 	switch {
 	case v.Refuse != nil:
 		c.refuse(e, s, RefusedPeer, v.Refuse)

@@ -28,7 +28,7 @@ type Config struct {
 	HalfOpenTime time.Duration
 	// CookieAbove is how many half-open IKE SAs there may be before cookies are asked for; negative: cookies always.
 	CookieAbove int
-	// MaxHalfOpen, MaxHalfOpenPerPrefix (of /32 and /64) and MaxSAs bound state.
+	// MaxHalfOpen, MaxHalfOpenPerPrefix (of /32 and /64) and MaxSAs bound state. A rekeyed IKE SA counts as one.
 	MaxHalfOpen, MaxHalfOpenPerPrefix, MaxSAs int
 	// MaxChildren bounds the children of one IKE SA that the peer can ask for.
 	MaxChildren int

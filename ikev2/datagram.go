@@ -191,6 +191,10 @@ func (e *Endpoint) expected(s *sa, m *message, sk sealed, d Datagram) bool {
 
 // authentic takes a message that is what the peer sent, whole and in turn.
 func (e *Endpoint) authentic(s *sa, m *message) {
+	if !m.Response() && !s.session.known && !s.session.may(e.now, m.Exchange) { // as if it had not come: it comes again
+		e.count(Throttled)
+		return
+	}
 	s.session.heard, s.session.suspect = e.now, false
 	e.follow(s, m)
 	var critical *wire.UnsupportedCriticalError

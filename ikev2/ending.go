@@ -30,6 +30,19 @@ func (e *Endpoint) retire(s *sa) {
 	s.soft, s.hard, s.until = never, never, e.now.add(answerTime)
 	e.unlist(s)
 	e.touch(s)
+	e.bury(s)
+}
+
+// bury bounds how many IKE SAs are kept for their last answer: whoever is turned away often costs no more than that.
+func (e *Endpoint) bury(s *sa) {
+	for len(e.over) > 0 && e.over[0].gone {
+		e.over = e.over[1:]
+	}
+	if len(e.over) >= e.cfg.MaxHalfOpen {
+		e.remove(e.over[0])
+		e.over = e.over[1:]
+	}
+	e.over = append(e.over, s)
 }
 
 // lose tells the task that has the window of s that it will have no answer.

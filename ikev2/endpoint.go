@@ -26,6 +26,7 @@ type Endpoint struct {
 	children map[ChildID]*session
 	suites   map[string]*suite.IKE // shared by the SAs that have them
 	wheel    wheel
+	over     []*sa // of which only the last answer is left, oldest first
 	dirty    []*sa
 
 	front   front

@@ -152,6 +152,8 @@ type Credential struct {
 type PeerJudged struct {
 	SA     Handle
 	Refuse error
+	// Known spares the peer the limit of how much it may ask for in a while.
+	Known bool
 }
 
 // ChildJudged answers [JudgeChild].

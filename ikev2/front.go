@@ -16,6 +16,7 @@ type front struct {
 	// half-open state, since copies may be under way; order says when each may go.
 	seen    map[initKey]*sa
 	order   []initSeen
+	looked  int // how many of order, from the first on, are not half-open any more
 	secrets [2]cookieSecret
 	version byte
 	answers bucket // INVALID_IKE_SPI, INVALID_MAJOR_VERSION
@@ -96,9 +97,36 @@ func (f *front) forget(now instant) {
 		delete(f.seen, f.order[n].key)
 		n++
 	}
+	f.looked = max(f.looked-n, 0)
 	if f.order = f.order[n:]; len(f.order) == 0 {
 		f.order = nil
 	}
+}
+
+// oldest is the half-open IKE SA that was begun first, or nil.
+func (f *front) oldest() *sa {
+	for ; f.looked < len(f.order); f.looked++ {
+		if s := f.seen[f.order[f.looked].key]; s != nil && s.counted != nil && !s.gone {
+			return s
+		}
+	}
+	return nil
+}
+
+// admit makes room among the half-open IKE SAs and reports whether there is any. When cookies are asked for, every newcomer
+// has its address, and the oldest gives way: whoever means it has long gone on, so that no flood keeps a peer out for which
+// there is room (BTNS-CORE-64).
+func (e *Endpoint) admit() bool {
+	if e.front.halfOpen < e.cfg.MaxHalfOpen {
+		return true
+	}
+	e.count(TooManyHalfOpen)
+	s := e.front.oldest()
+	if !e.loaded() || s == nil {
+		return false
+	}
+	e.drop(s, &ProtocolError{What: "too many peers begin at once"})
+	return true
 }
 
 // loaded reports whether a cookie is wanted before any state is made (RFC 7296 §2.6).

@@ -99,7 +99,7 @@ func (e *Endpoint) initiate(ev Initiate) {
 	n.current, s.state = s, st
 	e.sessions[ev.SA] = n
 	st.hs.ni = e.nonce()
-	if len(st.offer[0].KE) == 0 || len(e.bySPI) > e.cfg.MaxSAs || e.dry {
+	if len(st.offer[0].KE) == 0 || len(e.sessions) > e.cfg.MaxSAs || e.dry {
 		e.count(TooManySAs)
 		e.drop(s, &ProtocolError{What: "too many IKE SAs, nothing to offer, or no entropy"})
 		return

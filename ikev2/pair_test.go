@@ -43,6 +43,7 @@ type node struct {
 	spi      uint32
 	jobs     []Job // held back when hold is set
 	hold     bool
+	known    bool // every peer is
 }
 
 type flight struct {
@@ -192,7 +193,7 @@ func (p *pair) act(n *node, a Action) []Event {
 		}
 		return []Event{Credential{SA: a.SA, Local: n.local, Remote: n.remote}}
 	case JudgePeer:
-		v := PeerJudged{SA: a.SA}
+		v := PeerJudged{SA: a.SA, Known: n.known}
 		if n.judgePeer != nil {
 			v.Refuse = n.judgePeer(a)
 		}

@@ -243,6 +243,9 @@ type followed struct {
 
 func (w *followed) alive(now instant) bool { return w != nil && now < w.until }
 
+// maxOthers bounds the IKE SAs of a session that were replaced and not yet deleted by the peer.
+const maxOthers = 8
+
 // answerRekey grants a new IKE SA.
 type answerRekey struct {
 	c     chosenIKE
@@ -262,7 +265,7 @@ func (e *Endpoint) answerRekey(s *sa, m *message, sa wire.SA, ni []byte) {
 			return
 		}
 	}
-	if n.closing || s != n.current || n.rival != nil || n.follow.alive(e.now) || n.followChild.alive(e.now) {
+	if n.closing || s != n.current || n.rival != nil || len(n.others) >= maxOthers || n.follow.alive(e.now) || n.followChild.alive(e.now) {
 		e.count(Collision)
 		e.reply(s, notify(wire.TemporaryFailure))
 		return

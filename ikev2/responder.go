@@ -26,12 +26,8 @@ func (e *Endpoint) initRequest(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	switch {
-	case len(e.bySPI) >= e.cfg.MaxSAs || e.dry:
+	if len(e.sessions) >= e.cfg.MaxSAs || e.dry {
 		e.count(TooManySAs)
-		return
-	case e.front.halfOpen >= e.cfg.MaxHalfOpen:
-		e.count(TooManyHalfOpen)
 		return
 	}
 	m, err := wire.ParseMessage(d.Data)
@@ -54,6 +50,9 @@ func (e *Endpoint) initRequest(d Datagram, h wire.Header) {
 	}
 	if e.front.byPrefix[prefixOf(d.Remote.Addr())] >= e.cfg.MaxHalfOpenPerPrefix {
 		e.count(TooManyHalfOpen)
+		return
+	}
+	if !e.admit() {
 		return
 	}
 	e.answerInit(d, &m, key, sa, ke, nonce.Data)

@@ -106,6 +106,8 @@ type session struct {
 	tries    int     // such answers in a row to IKE rekeys
 	checking bool    // a liveness check is queued or out
 	suspect  bool    // packets went out, and nothing came in since
+	known    bool    // the judge of peers said so: no budget
+	spent    instant // until then its requests have used up what they may
 	rekeys   uint32
 }
 
