@@ -111,6 +111,31 @@ func ruleless() []fault {
 				clear(counted)
 			}
 		}},
+		{"takes ICMP codes for nothing", rerule(func(list []flow.Rule) []flow.Rule {
+			for i := range list {
+				l := slices.Clone(list[i].Local)
+				for j := range l {
+					if p := &l[j].Ports; l[j].Proto == selector.ICMP || l[j].Proto == selector.ICMPv6 {
+						p.From, p.To = p.From&0xff00, p.To|0xff
+					}
+				}
+				list[i].Local = l
+			}
+			return list
+		})},
+		{"has no SA for ICMP errors", func(r *rules) {
+			r.out = func(t *flow.Table, f *selector.Flow, _ []byte, _ *flow.PacketInfo) flow.Verdict { return t.Out(f) }
+		}},
+		{"has any SA for ICMP errors", func(r *rules) {
+			out := r.out
+			r.out = func(t *flow.Table, f *selector.Flow, pkt []byte, i *flow.PacketInfo) flow.Verdict {
+				v := out(t, f, pkt, i)
+				if v.Reason == flow.NoSA && (f.Proto == selector.ICMP || f.Proto == selector.ICMPv6) {
+					t.Pairs(func(p *flow.Pair) bool { v = flow.Verdict{Action: flow.Seal, Pair: p}; return false })
+				}
+				return v
+			}
+		}},
 		{"copies what it should mark", func(r *rules) { r.tos = func(_ *flow.Pair, inner uint8) uint8 { return inner } }},
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // Cases are all that a plane must do.
 func Cases() []Case {
-	return slices.Concat(outbound(), inbound(), ruled())
+	return slices.Concat(outbound(), inbound(), ruled(), controlled())
 }
 
 func outbound() []Case {

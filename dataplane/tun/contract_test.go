@@ -44,6 +44,8 @@ func newHarness(t *testing.T) *harness {
 		h.app = [2]int{h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW), h.socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)}
 		h.collect(h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_UDP), h.delivered4)
 		h.collect(h.socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_UDP), h.delivered6)
+		h.collect(h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), h.controlled4)
+		h.collect(h.socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6), h.controlled6)
 	})
 	b.in(func() {
 		h.net = [2]int{h.socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW), h.socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)}
@@ -111,11 +113,30 @@ func (h *harness) delivered4(b []byte, _ unix.Sockaddr) {
 	}
 }
 
-// delivered6 makes the header that the kernel took off.
+// controlled4 and controlled6 take the types of ICMP that the contract is about.
+func (h *harness) controlled4(b []byte, _ unix.Sockaddr) {
+	if len(b) >= 28 && (b[20] >= 253 || b[20] == 12) {
+		h.seen <- deliveredPacket(b)
+	}
+}
+
+func (h *harness) controlled6(b []byte, from unix.Sockaddr) {
+	if len(b) >= 8 && (b[0] == 200 || b[0] == 201 || b[0] == 4) {
+		h.whole6(b, from, selector.ICMPv6)
+	}
+}
+
+// delivered6 and whole6 make the header that the kernel took off.
 func (h *harness) delivered6(b []byte, from unix.Sockaddr) {
-	if a, ok := from.(*unix.SockaddrInet6); ok && !outerPort(b) {
+	if !outerPort(b) {
+		h.whole6(b, from, selector.UDP)
+	}
+}
+
+func (h *harness) whole6(b []byte, from unix.Sockaddr, proto uint8) {
+	if a, ok := from.(*unix.SockaddrInet6); ok {
 		p := make([]byte, 40+len(b))
-		flow.PutHeader(p, netip.AddrFrom16(a.Addr), netip.MustParseAddr(a6), selector.UDP, 0, 64, len(b))
+		flow.PutHeader(p, netip.AddrFrom16(a.Addr), netip.MustParseAddr(a6), proto, 0, 64, len(b))
 		copy(p[40:], b)
 		h.seen <- deliveredPacket(p)
 	}
@@ -127,7 +148,7 @@ func (h *harness) wired(b []byte, from unix.Sockaddr) {
 		return
 	}
 	f, i, err := flow.ParseFlow(b, true)
-	if err != nil || f.Proto == selector.ICMPv6 && f.LocalPort>>8 >= 133 {
+	if err != nil || f.Proto == selector.ICMPv6 && f.LocalPort>>8 >= 130 && f.LocalPort>>8 <= 143 {
 		return
 	}
 	w := planetest.Wired{Kind: planetest.Clear, From: netip.AddrPortFrom(f.Local, 0), To: netip.AddrPortFrom(f.Remote, 0), Data: b[:i.TotalLen]}
