@@ -54,6 +54,9 @@ func (h *Host) assess(now time.Time, s *session, reason Reason) {
 		})
 		return
 	}
+	if s.stranger && h.vouched(s, s.who.Key) {
+		h.acquainted(s)
+	}
 	was, is := s.assurance, v.Assurance
 	if is < identity.Verified {
 		is = min(is, was) // that its own record is there now makes no earlier session of it

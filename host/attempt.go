@@ -49,6 +49,9 @@ func (h *Host) stranger(now time.Time, f selector.Flow) {
 	if !required && (!h.speaksOn(f.Local) || !h.probes.Want(now, f.Remote)) {
 		return
 	}
+	if h.hurried(now, f.Remote) { // the packet waits, and the next one asks again
+		return
+	}
 	p := h.peerAt(now, f.Remote)
 	if p.attempt != 0 {
 		return
@@ -106,6 +109,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, old *s
 	s := h.sessionOf(now, sa, netip.AddrPortFrom(p.local, portIKE), netip.AddrPortFrom(p.addr, portIKE))
 	s.peer, s.initiator = p, true
 	p.attempt = sa
+	h.tries(now, s)
 	required := h.required(now, p)
 	init := ikev2.Initiate{
 		SA: sa, Local: s.local, Remote: s.remote,

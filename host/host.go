@@ -66,7 +66,7 @@ type Host struct {
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
-	deaf     uint64 // IKE messages to addresses on which it is not spoken
+	crowd    crowd
 	stopping bool
 
 	out      []Action

@@ -102,6 +102,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
 	s.btns, s.suite, s.nonce, s.alive, s.upSince = a.Btns, a.Suite, a.Nonce, now, now
 	p.sessions = append(p.sessions, s)
+	h.tried(s)
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}
@@ -141,6 +142,8 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 		return
 	}
 	delete(h.sessions, a.SA)
+	h.acquainted(s)
+	h.tried(s)
 	for _, p := range s.promised {
 		h.sas.Release(p.spi)
 	}
@@ -224,6 +227,9 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 		h.report(now, Report{Kind: Outage, Level: Warn, Remote: p.addr, Text: "must be protected and cannot be: " + why, Hint: hint, Reason: o.reason})
 	}
 	h.enterFor(now, p, state, o.reason, why, hint)
+	if state == StateOutage {
+		h.fallSilent(now, p)
+	}
 	if p.cfg != nil && p.cfg.Start == StartUp {
 		h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
 	}

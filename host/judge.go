@@ -30,8 +30,13 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	if c := s.configured(); err == nil && c != nil && entry.Name != c.Name {
 		err = fmt.Errorf("host: %w: %v is %q", errOtherPeer, q.Remote.Addr(), entry.Name)
 	}
+	if err == nil {
+		err = h.newKey(now, s, q, entry.Kind)
+	}
 	if err != nil {
-		h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Key.Fingerprint(), Text: err.Error(), Reason: refusalOf(err)})
+		if !errors.Is(err, errFlood) { // which has been told
+			h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Key.Fingerprint(), Text: err.Error(), Reason: refusalOf(err)})
+		}
 		h.ike(now, ikev2.Credential{SA: q.SA, Refuse: err})
 		return
 	}
@@ -40,6 +45,9 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	answer := ikev2.Credential{SA: q.SA, Local: h.self()}
 	if p := h.configuredFor(entry.Name); p != nil {
 		answer.Local = p.selfAt(q.Local.Addr())
+	}
+	if entry.Kind == policy.Null && h.cfg.IKE.Liveness == 0 {
+		answer.Override = &ikev2.Override{Liveness: withoutKeyAlive}
 	}
 	proof := entry.Proof(asserted)
 	answer.Remote = ikev2.Remote{Keys: proof.Keys, PSK: proof.PSK, AnyNull: proof.Null}
@@ -86,7 +94,12 @@ func (h *Host) judgePeer(now time.Time, q ikev2.JudgePeer) {
 	if v.Warn != nil {
 		h.tellOtherAddress(now, s, v.Warn)
 	}
-	h.ike(now, ikev2.PeerJudged{SA: q.SA, Refuse: v.Refuse})
+	if v.Refuse == nil {
+		if v.Refuse = h.admit(now, s, q.Peer.Key); v.Refuse != nil {
+			h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: q.Remote.Addr(), Key: q.Peer.Key.Fingerprint(), Text: v.Refuse.Error(), Reason: Crowded})
+		}
+	}
+	h.ike(now, ikev2.PeerJudged{SA: q.SA, Refuse: v.Refuse, Known: !s.stranger})
 }
 
 // judgeChild answers which selectors a child may have (BTNS-CORE-13: for every child and rekey, in both roles).
@@ -105,14 +118,18 @@ func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.Judge
 		return errors.New("host: a child of an unknown IKE SA")
 	}
 	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: q.LocalAddr, RemoteAddr: q.RemoteAddr}
-	held := h.heldByOthers(s)
-	grant, err := h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, held)
+	held, local := h.heldByOthers(s), q.Local
+	if s.pad.Kind == policy.Null {
+		others := h.heldWithoutKey(now, s, q.Remote)
+		held, local = append(held, others...), local.Subtract(others)
+	}
+	grant, err := h.policy.AuthorizeChild(ref, local, q.Remote, q.Mode, held)
 	if err == nil {
 		switch pinned := h.pinnedByOthers(now, s, grant.Remote); {
 		case len(pinned) > maxPinned:
 			err = &policy.ChildError{Peer: s.pad.Name, Local: q.Local, Remote: q.Remote, Why: "too many of these addresses are recorded for other keys"}
 		case len(pinned) > 0:
-			grant, err = h.policy.AuthorizeChild(ref, q.Local, q.Remote, q.Mode, append(held, pinned...))
+			grant, err = h.policy.AuthorizeChild(ref, local, q.Remote, q.Mode, append(held, pinned...))
 		}
 	}
 	if err != nil {
@@ -150,6 +167,29 @@ func (h *Host) heldByOthers(s *session) selector.Set {
 	}
 	return held
 }
+
+// heldWithoutKey is what live SAs of other peers without a key carry. Each of them has only what is its own, and reaches
+// none of the others (BTNS-NULL-10). Who asks for what another one has may be that one, which has lost its state: the other
+// is checked, and what a dead one has is free (BTNS-NULL-11).
+func (h *Host) heldWithoutKey(now time.Time, s *session, asked selector.Set) (held selector.Set) {
+	for _, o := range h.sortedSessions() {
+		if o == s || o.named || !o.who.Key.IsZero() {
+			continue
+		}
+		mine := len(held)
+		for _, pair := range h.sas.Owned(uint64(o.handle)) {
+			held = append(held, pair.Remote...)
+		}
+		if held[mine:].Overlaps(asked) {
+			h.ike(now, ikev2.Unanswered{SA: o.handle})
+		}
+	}
+	return held
+}
+
+// withoutKeyAlive is how long a peer without a key may be silent before it is asked whether it lives: nothing but its SA
+// tells it from others, so that one that is gone is to be forgotten soon (BTNS-NULL-11).
+const withoutKeyAlive = time.Minute
 
 // claim notes whether a session belongs to a named peer.
 func (h *Host) claim(s *session, named bool) {

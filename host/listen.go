@@ -19,6 +19,7 @@ func (h *Host) mute(now time.Time, p *peer) {
 	hint := fmt.Sprintf("add %v to listen in the configuration", p.local)
 	if h.required(now, p) {
 		h.enter(now, p, StateOutage, why, hint)
+		h.fallSilent(now, p)
 		return
 	}
 	h.enter(now, p, StateClear, why, hint)

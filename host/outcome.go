@@ -91,6 +91,10 @@ func refusalOf(err error) Reason {
 		return NoKey
 	case errors.As(err, &child):
 		return ChildOutside
+	case errors.Is(err, errFlood):
+		return Flood
+	case errors.Is(err, errCrowded):
+		return Crowded
 	case errors.Is(err, errStopping):
 		return Stopping
 	case errors.Is(err, errOtherPeer):

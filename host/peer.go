@@ -31,6 +31,7 @@ type peer struct {
 	sessions   []*session   // IKE SAs that are up, oldest first
 	attempt    ikev2.Handle // an IKE SA that we are making; 0: none
 	asking     bool         // FindSource is out
+	silent     bool         // see [Host.fallSilent]
 	waits      bool         // its key was turned away until the operator accepts it; see [Host.awaits]
 	accepted   bool         // and now it is tried whether that lets it in
 	fails      int          // attempts in a row that came to nothing
@@ -61,6 +62,8 @@ type session struct {
 	upSince   time.Time
 	replaces  ikev2.Handle // the session in whose place this one was begun; 0: none
 	talk      *talk        // with a btns peer that has a key; else nil
+	stranger  bool         // counts as one: see [crowd]
+	trying    bool         // an attempt that counts: see [Host.tries]
 
 	pad       *policy.PADEntry // that took it in
 	named     bool             // that entry names the key, or authenticated the identity

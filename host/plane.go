@@ -13,7 +13,7 @@ func (h *Host) fromPlane(now time.Time, ev dataplane.Event) {
 	switch ev := ev.(type) {
 	case dataplane.Datagram:
 		if !h.speaksOn(ev.Local.Addr()) {
-			h.deaf++
+			h.crowd.deaf++
 			return
 		}
 		h.ike(now, ikev2.Datagram{Local: ev.Local, Remote: ev.Remote, Data: ev.Data})

@@ -43,6 +43,9 @@ var groups = [...]Group{
 		{CompareBroken, "The other side of a comparison of short strings breaks its rules: it is faulty, or tries to make the strings equal.", "Compare the key by its twelve words instead: btns trust show HOST"},
 		{StringsDiffer, "Two people have compared the short string of a session, and it differs: somebody sits in between, and reads and changes what passes.", "Stop using this path for what matters. Compare `btns id` on both hosts over another channel; to refuse the key that is in between: btns trust revoke KEY"},
 		{TooTalkative, "A peer makes more statements about keys than are looked at.", ""},
+		{Flood, "New keys come from one address faster than this host takes them: it is attacked, or many hosts behind one NAT come at once.", "If many hosts are behind that address: they are let in one after the other."},
+		{Crowded, "There are too many IKE SAs with peers that nobody vouches for, in all or with one network, so a new one is turned away.", "Name the peers that matter in a [[peer]] of the configuration, or verify their keys: btns trust verify HOST"},
+		{Evicted, "There are too many IKE SAs, so that of a peer that nobody vouches for has given way to another one.", "Name the peers that matter in a [[peer]] of the configuration, or verify their keys: btns trust verify HOST"},
 		{Stopping, "This host is stopping, so it takes no new peers.", ""},
 	}},
 	{Title: "Why what is recorded of a key has changed", of: []Meaning{

@@ -66,5 +66,6 @@ func (h *Host) noSource(now time.Time, p *peer, ev SourceFound) {
 	p.fails++
 	p.retryAt = now.Add(h.pause(p))
 	h.enterFor(now, p, StateOutage, o.reason, o.why, "check the routes of this host")
+	h.fallSilent(now, p)
 	h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
 }

@@ -103,8 +103,12 @@ func (h *Host) Status(now time.Time) StatusView {
 			v.Drops["ike-"+ikev2.Reason(reason).String()] = n
 		}
 	}
-	if h.deaf > 0 {
-		v.Drops["ike-address"] = h.deaf
+	for reason, n := range map[string]uint64{
+		"ike-address": h.crowd.deaf, string(Flood): h.crowd.flooded, string(Crowded): h.crowd.turned, string(Evicted): h.crowd.evicted,
+	} {
+		if n > 0 {
+			v.Drops[reason] = n
+		}
 	}
 	for reason, n := range h.drops {
 		if n > 0 {

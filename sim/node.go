@@ -87,10 +87,9 @@ func describeIKE(b []byte) string {
 // Host adds a machine with the default policy. Change cfg in edit, when given.
 func (w *World) Host(name string, edit ...func(*host.Config)) *Node {
 	w.t.Helper()
-	i := len(w.nodes) + 1
-	n := &Node{
-		Name: name, Addr: netip.AddrFrom4([4]byte{203, 0, byte(113 + i>>8), byte(i)}), w: w,
-		store: make(map[string]trust.Record),
+	n := &Node{Name: name, w: w, store: make(map[string]trust.Record)}
+	for i := len(w.nodes) + 1; !n.Addr.IsValid() || w.byAddr[n.Addr] != nil; i++ {
+		n.Addr = netip.AddrFrom4([4]byte{203, 0, byte(113 + i>>8), byte(i)})
 	}
 	n.reset()
 	signer, err := identity.NewEd25519(chance{w.rnd})
