@@ -11,8 +11,8 @@ const aliveEvery = time.Minute
 
 // keepSoon sets the alarm of [Host.keepRecords] unless it is set.
 func (h *Host) keepSoon(now time.Time) {
-	if !h.keeping {
-		h.keeping = true
+	if !h.alarms.keeping {
+		h.alarms.keeping = true
 		h.alarms.add(now.Add(aliveEvery), keepRecords, netip.Addr{}, 0)
 	}
 }
@@ -20,7 +20,7 @@ func (h *Host) keepSoon(now time.Time) {
 // keepRecords tells trust about the sessions from whose peers packets have come since. What they sent was authentic: the
 // holder of the key is there.
 func (h *Host) keepRecords(now time.Time) {
-	h.keeping = false
+	h.alarms.keeping = false
 	for _, s := range h.sortedSessions() {
 		if !s.up || !s.recorded || s.who.Key.IsZero() {
 			continue

@@ -45,12 +45,12 @@ func TestRecordsInUseStay(t *testing.T) {
 func TestNoSessionsNoKeeping(t *testing.T) {
 	w := newWorld(t)
 	a, _ := w.meet()
-	if !a.h.keeping {
+	if !a.h.alarms.keeping {
 		t.Fatal("nothing keeps the record of a session")
 	}
 	a.do(Down{addrB})
 	w.pass(2 * aliveEvery)
-	if a.h.keeping {
+	if a.h.alarms.keeping {
 		t.Fatal("the alarm rings without sessions")
 	}
 }

@@ -32,11 +32,11 @@ func (h *Host) await(now time.Time, s *session) bool {
 	if p.waits = true; !p.local.IsValid() {
 		p.local = s.local.Addr()
 	}
-	h.waiting = slices.DeleteFunc(h.waiting, func(a netip.Addr) bool { return a == addr })
-	h.waiting = append(h.waiting, addr)
-	if len(h.waiting) > maxWaiting {
-		h.waitedLong(now, h.waiting[0])
-		h.waiting = slices.Delete(h.waiting, 0, 1)
+	h.crowd.waiting = slices.DeleteFunc(h.crowd.waiting, func(a netip.Addr) bool { return a == addr })
+	h.crowd.waiting = append(h.crowd.waiting, addr)
+	if len(h.crowd.waiting) > maxWaiting {
+		h.waitedLong(now, h.crowd.waiting[0])
+		h.crowd.waiting = slices.Delete(h.crowd.waiting, 0, 1)
 	}
 	return true
 }

@@ -104,7 +104,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		refuse(netip.AddrFrom4(b), ikev2.Handle(1000000+i), false)
 	}
 	a.take(a.h.take())
-	if n := len(a.h.peers); n != maxWaiting || len(a.h.waiting) != maxWaiting {
-		t.Fatalf("%d peers, %d wait", n, len(a.h.waiting))
+	if n := len(a.h.peers); n != maxWaiting || len(a.h.crowd.waiting) != maxWaiting {
+		t.Fatalf("%d peers, %d wait", n, len(a.h.crowd.waiting))
 	}
 }

@@ -69,7 +69,10 @@ func (h *Host) peerFor(dst netip.Addr) *peer {
 			}
 		}
 	}
-	return h.peers[dst]
+	if p := h.peers[dst]; p != nil {
+		return p
+	}
+	return h.left.at[dst]
 }
 
 // attempt begins to make SAs with p unless there are some, or it is being done, or it is too soon.

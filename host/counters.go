@@ -22,6 +22,9 @@ const (
 	overlap = time.Second
 )
 
+// reading is when the counters were read, and when they are to be; zero: no alarm for it is set.
+type reading struct{ last, next time.Time }
+
 // traffic of one IKE SA.
 type traffic struct {
 	in, out         uint64 // packets
@@ -40,14 +43,14 @@ func (t *traffic) add(c dataplane.Counters) {
 }
 
 func (h *Host) read(now time.Time) {
-	h.lastRead = now
+	h.reading.last = now
 	h.out = append(h.out, ReadCounters{})
 }
 
 // readAt sees to it that the counters are read at that time at the latest.
 func (h *Host) readAt(at time.Time) {
-	if h.nextRead.IsZero() || at.Before(h.nextRead) {
-		h.nextRead = at
+	if h.reading.next.IsZero() || at.Before(h.reading.next) {
+		h.reading.next = at
 		h.alarms.add(at, readCounters, netip.Addr{}, 0)
 	}
 }
@@ -55,7 +58,7 @@ func (h *Host) readAt(at time.Time) {
 // readSoon reads at once if that was not done a moment ago: many peers may come at the same time, and each reading is of
 // all pairs.
 func (h *Host) readSoon(now time.Time) {
-	if at := h.lastRead.Add(countersSoon); at.After(now) {
+	if at := h.reading.last.Add(countersSoon); at.After(now) {
 		h.readAt(at)
 		return
 	}

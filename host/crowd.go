@@ -41,6 +41,7 @@ type crowd struct {
 	queue     []*session           // in the order in which they came; some have ended, or are no strangers any more
 	sources   map[netip.Prefix]source
 	silent    []netip.Addr // in the order in which they fell silent
+	waiting   []netip.Addr // of peers whose keys wait for the operator, oldest first
 	trying    int          // attempts of this host with hosts of which nothing is known
 	told      time.Time    // when it was last told that somebody gave way
 

@@ -49,6 +49,7 @@ type Host struct {
 
 	around   Surroundings
 	peers    map[netip.Addr]*peer
+	left     departed
 	named    []*peer // the configured ones, in the order of the configuration
 	byName   map[string]*peer
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
@@ -57,12 +58,9 @@ type Host struct {
 	claims   []*session // of named peers; see claimants
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
+	reading  reading
 	tallies  tallies
 	compares map[netip.Addr]*comparison // that operators have begun
-	lastRead time.Time                  // of the counters
-	nextRead time.Time                  // zero: no alarm for it is set
-	waiting  []netip.Addr               // of peers whose keys wait for the operator, oldest first
-	keeping  bool                       // an alarm is set at which records of sessions in use are renewed
 
 	began    time.Time
 	drops    [flow.Reasons]uint64
@@ -249,8 +247,8 @@ func (h *Host) ring(now time.Time) {
 				h.recheckTwins(now, p)
 			}
 		case readCounters:
-			if a.at.Equal(h.nextRead) {
-				h.nextRead = time.Time{}
+			if a.at.Equal(h.reading.next) {
+				h.reading.next = time.Time{}
 				h.read(now)
 			}
 		case expireRecords:

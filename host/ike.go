@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/probe"
 )
@@ -238,17 +237,6 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 // pause is how long to wait before another attempt: from one second to a minute.
 func (h *Host) pause(p *peer) time.Duration {
 	return min(time.Second<<min(p.fails-1, 6), time.Minute)
-}
-
-func (h *Host) saMoved(now time.Time, a ikev2.SAMoved) {
-	s := h.sessions[a.SA]
-	if s == nil {
-		return
-	}
-	s.remote = a.Remote
-	for _, pair := range h.sas.Owned(uint64(a.SA)) {
-		h.moveSA(flow.PairID(pair.ID), a.Remote)
-	}
 }
 
 func (h *Host) notice(now time.Time, a ikev2.Notice) {

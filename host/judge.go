@@ -118,6 +118,7 @@ func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.Judge
 		return errors.New("host: a child of an unknown IKE SA")
 	}
 	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: q.LocalAddr, RemoteAddr: q.RemoteAddr}
+	q.Remote = atPresent(q)
 	held, local := h.heldByOthers(s), q.Local
 	if s.pad.Kind == policy.Null {
 		others := h.heldWithoutKey(now, s, q.Remote)

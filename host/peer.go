@@ -115,12 +115,14 @@ func (h *Host) peerAt(now time.Time, addr netip.Addr) *peer {
 	}
 	p := &peer{addr: addr, state: StateClear, since: now, prefixes: []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}}
 	h.peers[addr] = p
+	h.reclaim(p)
 	return p
 }
 
 // forgetIdle drops the peer record of an address about which there is nothing to remember here.
 func (h *Host) forgetIdle(now time.Time, p *peer) {
 	if p.cfg == nil && p.state == StateClear && p.attempt == 0 && len(p.sessions) == 0 && !p.asking && !h.sticky(now, p.addr) {
+		h.dispose(p, flow.Clear)
 		delete(h.peers, p.addr)
 	}
 }
@@ -194,6 +196,9 @@ func (h *Host) dispose(p *peer, s flow.State) {
 	p.installed = s
 	for _, prefix := range p.prefixes {
 		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
+	}
+	for _, a := range h.left.of[p] {
+		h.change(dataplane.SetPrefix{Prefix: netip.PrefixFrom(a, a.BitLen()), State: s, Local: p.local})
 	}
 }
 

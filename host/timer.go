@@ -36,8 +36,9 @@ const (
 )
 
 type alarms struct {
-	heap alarmHeap
-	seq  uint64
+	heap    alarmHeap
+	seq     uint64
+	keeping bool // one is set at which records of sessions in use are renewed
 }
 
 func (a *alarms) add(at time.Time, what alarmKind, peer netip.Addr, pair flow.PairID) {

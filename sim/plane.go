@@ -220,6 +220,9 @@ func (n *Node) open(d datagram) {
 	}
 	c.PacketsIn++
 	c.LastIn = n.w.now
+	if pair.PeerMoves && d.remote != pair.OuterRemote && pair.Opener().Newest() {
+		n.later(0, host.FromPlane{Event: dataplane.Moved{ID: pair.ID, Remote: d.remote}})
+	}
 	if c.PacketsIn == 1 {
 		n.later(0, host.FromPlane{Event: dataplane.Carried{ID: pair.ID}})
 	}

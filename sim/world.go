@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +29,7 @@ type World struct {
 	byAddr map[netip.Addr]*Node
 	link   Link
 	cut    map[[2]netip.Addr]bool
+	nat    map[*Node]netip.Addr // the outer address of a node behind a NAT of its own
 
 	ikeSent int      // IKE messages sent
 	ladder  []string // the last messages, a ring
@@ -53,6 +55,7 @@ func New(t T, seed uint64) *World {
 		byAddr: make(map[netip.Addr]*Node),
 		link:   Link{Delay: 5 * time.Millisecond},
 		cut:    make(map[[2]netip.Addr]bool),
+		nat:    make(map[*Node]netip.Addr),
 		ladder: make([]string, 0, ladderLines), traceOf: 14695981039346656037,
 	}
 }
@@ -70,6 +73,31 @@ func (w *World) SetLink(l Link) { w.link = l }
 func (w *World) Cut(a, b *Node, apart bool) {
 	w.cut[[2]netip.Addr{a.Addr, b.Addr}] = apart
 	w.cut[[2]netip.Addr{b.Addr, a.Addr}] = apart
+}
+
+// natPorts is what a NAT adds to the ports of those behind it.
+const natPorts = 40000
+
+// Translate puts a node behind a NAT with that outer address, or gives its NAT another one, of which it does not know.
+func (w *World) Translate(n *Node, outer netip.Addr) {
+	w.say("the NAT of %s has the address %v", n.Name, outer)
+	if old, ok := w.nat[n]; ok && w.byAddr[old] == n {
+		delete(w.byAddr, old)
+	}
+	w.nat[n], w.byAddr[outer] = outer, n
+}
+
+// translated is d between other addresses. Those of a clear packet stand in it.
+func (d datagram) translated(local, remote netip.AddrPort) datagram {
+	if d.kind == clearText {
+		data := slices.Clone(d.data)
+		from, to := local.Addr().As4(), remote.Addr().As4()
+		copy(data[12:], from[:])
+		copy(data[16:], to[:])
+		d.data, local, remote = data, netip.AddrPortFrom(local.Addr(), 0), netip.AddrPortFrom(remote.Addr(), 0)
+	}
+	d.local, d.remote = local, remote
+	return d
 }
 
 // Trace is a hash over every message and change so far: equal seeds give equal traces.
@@ -152,6 +180,9 @@ func (w *World) write(show bool, format string, args ...any) {
 
 // carry brings a datagram to whoever has the address, as the link allows.
 func (w *World) carry(from *Node, d datagram) {
+	if outer, ok := w.nat[from]; ok {
+		d = d.translated(netip.AddrPortFrom(outer, d.local.Port()+natPorts), d.remote)
+	}
 	if d.kind == ike {
 		w.ikeSent++
 	}
@@ -173,6 +204,10 @@ func (w *World) carry(from *Node, d datagram) {
 				return
 			}
 			if to := w.byAddr[d.remote.Addr()]; to != nil && to.running() {
+				d := d
+				if outer, ok := w.nat[to]; ok && d.remote.Addr() == outer {
+					d = d.translated(d.local, netip.AddrPortFrom(to.Addr, d.remote.Port()-natPorts))
+				}
 				to.receive(datagram{local: d.remote, remote: d.local, kind: d.kind, data: d.data})
 			}
 		})
