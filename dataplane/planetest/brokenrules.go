@@ -63,6 +63,12 @@ func ruleless() []fault {
 			}
 			r.inClear = func(t *flow.Table, f *selector.Flow) flow.Verdict { return in(bare(t, f, in(t, f)), f) }
 		}},
+		{"drops what it should keep for a host of which nothing is known", verdict(func(t *flow.Table, f *selector.Flow, v flow.Verdict) flow.Verdict {
+			if _, _, ok := t.State(f.Remote); !ok && v.Action == flow.Queue {
+				return flow.Verdict{Action: flow.Drop, Reason: flow.NoSA}
+			}
+			return v
+		})},
 		{"demands nothing", each(func(r *flow.Rule) { r.MustOut, r.MustIn = false, false })},
 		{"keeps older rules", func(r *rules) {
 			var all []flow.Rule

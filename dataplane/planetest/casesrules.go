@@ -115,13 +115,19 @@ func demanded(s *scene) {
 		must[i].MustOut, must[i].MustIn = true, true
 	}
 	s.apply(s.ruled(must))
-	s.noClear("protection is demanded and there is none", s.send(s.outTo(demandPort)))
+	seen := s.send(s.outTo(demandPort))
+	s.silent("protection is demanded and there is none", seen)
+	if a := events[dataplane.Acquire](seen); len(a) != 1 || a[0].Flow.Remote != s.remote {
+		s.fail("acquires %+v", a)
+	}
 	s.same("clear text where protection is demanded", s.receive(s.clear(s.inFrom(demandPort))).Delivered)
 	s.same("nothing is demanded of others", wire(s.send(s.out(1)), Clear), s.out(1))
 	s.apply(s.add(s.spec(1), true), s.state(flow.Upgrade))
-	s.h.Seen()
+	seen = s.h.Seen()
+	s.noClear("what waited", seen)
+	s.same("what waited", s.opened(1, seen.Wire), s.outTo(demandPort))
 	s.same("clear text while a host becomes protected", s.receive(s.clear(s.inFrom(demandPort)), s.clear(s.in(2))).Delivered, s.in(2))
-	seen := s.send(s.outTo(demandPort))
+	seen = s.send(s.outTo(demandPort))
 	s.noClear("with a pair", seen)
 	s.same("with a pair", s.opened(1, seen.Wire), s.outTo(demandPort))
 }

@@ -11,9 +11,10 @@ type Config struct {
 	Port      uint16 // IKE, 500 if zero
 	EncapPort uint16 // IKE and ESP in UDP, 4500 if zero
 	// Mark is two neighbouring bits of packet marks that nobody else on the host uses, 0x30000000 if zero: the lower one
-	// is on all packets of the plane's own, the upper one too on those that came out of ESP.
+	// is on all packets of the plane's own, the upper one too on those that came out of ESP; the upper one alone is on packets
+	// that are to wait.
 	Mark     uint32
-	Table    int  // two routing tables, this and the next, and the preference of their rules; 0x6274 if zero
+	Table    int  // three routing tables, this and the next ones, and the preference of their rules; 0x6274 if zero
 	Unrouted bool // nothing on the host but device and sockets is touched: no routes, no filter, no acquires
 }
 

@@ -64,6 +64,7 @@ func (f *filter) departures() {
 	f.rule(c, toDevice(f.device), accept())
 	f.rule(c, toDevice("lo"), accept())
 	f.rule(c, f.marked(f.cfg.outer()), accept())
+	f.rule(c, f.detained(), accept()) // to the device by now, which this hook does not see yet
 	f.links(c, false)
 	covered := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, &expr.Lookup{SourceRegister: 1, SetName: f.covers.Name, SetID: f.covers.ID},
@@ -215,6 +216,19 @@ func setBits(off, on uint32) []expr.Any {
 }
 
 func (f *filter) mark() []expr.Any   { return setBits(0, f.cfg.outer()) }
+
+// detain marks packets that are to wait in the plane.
+func (f *filter) detain() []expr.Any { return setBits(f.cfg.Mark, f.cfg.opened()) }
+
+// detained matches what detain has marked.
+func (f *filter) detained() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(f.cfg.Mark), Xor: native(0)},
+		equal(native(f.cfg.opened())),
+	}
+}
+
 func (f *filter) unmark() []expr.Any { return setBits(f.cfg.Mark, 0) }
 
 func inFamily(fam int) []expr.Any {

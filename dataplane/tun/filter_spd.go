@@ -25,6 +25,7 @@ type spdChains struct {
 	bypass    *nftables.Chain   // diverted to the device
 	hosts     *nftables.Chain   // the same, to single hosts
 	elsewhere *nftables.Chain   // to prefixes of the plane, but not by the device
+	waiting   *nftables.Chain   // to others, not by the device yet
 	made      []*nftables.Chain // what those lead to
 	number    int
 	extra     []*nftables.Chain // parts of those that are being made
@@ -35,8 +36,8 @@ type spdChains struct {
 }
 
 // chains are the fixed ones. Each has one rule: a jump to what was made of the SPD.
-func (c *spdChains) chains() [6]*nftables.Chain {
-	return [...]*nftables.Chain{c.peers, c.strangers, c.leaving, c.bypass, c.hosts, c.elsewhere}
+func (c *spdChains) chains() [7]*nftables.Chain {
+	return [...]*nftables.Chain{c.peers, c.strangers, c.leaving, c.bypass, c.hosts, c.elsewhere, c.waiting}
 }
 
 // diversionPriority is just before departures, where what should have been diverted is dropped.
@@ -51,10 +52,12 @@ func (f *filter) addChains() {
 	}
 	f.spd = spdChains{peers: add("spd-peers"), strangers: add("spd-strangers"), leaving: add("spd-leaving")}
 	f.spd.bypass, f.spd.hosts, f.spd.elsewhere = add("spd-bypass"), add("spd-hosts"), add("spd-elsewhere")
+	f.spd.waiting = add("spd-waiting")
 }
 
-// diversions are the chains that keep off the device what is bypassed: a mark sends it past the plane's routes, as if it
-// were of the plane's own. It is set when the first look-up has led to the device; for packets that go elsewhere because
+// diversions are the chains that send packets another way than the first look-up. What is bypassed is kept off the device: a
+// mark sends it past the plane's routes, as if it were of the plane's own. What must be protected, and of whose destination
+// nothing is known, goes to the device by another mark, and waits there (RFC 4301 §5.1, 3a). It is set when the first look-up has led to the device; for packets that go elsewhere because
 // they are bound to an interface, or are another host's until their source is translated, the redirector reads it.
 func (f *filter) diversions() {
 	route := f.nft.AddChain(&nftables.Chain{
@@ -67,6 +70,8 @@ func (f *filter) diversions() {
 		f.rule(c, toDevice(f.device), accept())
 		f.rule(c, jump(f.spd.elsewhere))
 	}
+	f.rule(route, jump(f.spd.waiting))
+	f.rule(late, f.detained(), counted(), drop()) // bound to another interface
 }
 
 func jump(c *nftables.Chain) []expr.Any {
@@ -169,8 +174,22 @@ func (f *filter) fill(which int, c *nftables.Chain, rules []flow.Rule) error {
 		if slices.ContainsFunc(rules, func(r flow.Rule) bool { return r.Action == flow.Pass && !special(r) && !housekeeping(r) }) {
 			f.abroad(c)
 		}
+	case f.spd.waiting:
+		return f.compile(c, rules, false, f.ownOut, func(r *flow.Rule) [][]expr.Any {
+			if r.Action == flow.Seal && r.MustOut {
+				return [][]expr.Any{f.detain(), accept()}
+			}
+			return nil
+		})
 	}
 	return nil
+}
+
+// ownOut lets pass what no rule is about: what stays on this host, what is of the plane's own, and what the link lives on.
+func (f *filter) ownOut(c *nftables.Chain) {
+	f.rule(c, toDevice("lo"), accept())
+	f.rule(c, f.marked(f.cfg.outer()), accept())
+	f.links(c, false)
 }
 
 // single leaves packets to single hosts to a chain of their own: few rules can be about them, and most packets are such.

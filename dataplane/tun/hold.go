@@ -33,9 +33,8 @@ type heldQueue struct {
 // hold keeps a frame until there is an SA, and asks for one.
 func (p *Plane) hold(table *flow.Table, f flowKey, frame []byte, now int64) {
 	_, prefix, ok := table.State(f.Remote)
-	if !ok {
-		p.drops.add(now, f.Remote, flow.NoSA, f)
-		return
+	if !ok { // a rule demands protection of a host of which nothing is known
+		prefix = netip.PrefixFrom(f.Remote, f.Remote.BitLen())
 	}
 	if !p.held.put(prefix, frame, now) {
 		p.drops.add(now, f.Remote, flow.QueueFull, f)

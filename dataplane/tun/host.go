@@ -85,7 +85,7 @@ func openHost(p *Plane) (_ *host, err error) {
 	if h.redir, err = newRedirector(h); err != nil {
 		p.problems.add("Decrypted packets enter on %s, so filter rules for other interfaces do not see them: %v.", p.name, err)
 	}
-	if err = h.addRules(); err != nil {
+	if err = errors.Join(h.addDefault(), h.addRules()); err != nil {
 		return nil, err
 	}
 	if h.filter, err = openFilter(h.cfg, p.name); err != nil {
@@ -338,7 +338,23 @@ func (h *host) rules(family int) []*netlink.Rule {
 		}
 		out = append(out, r)
 	}
-	return out
+	r := netlink.NewRule()
+	mask := h.cfg.Mark
+	r.Family, r.Table, r.Priority, r.Protocol = family, h.cfg.Table+2, h.cfg.Table, routeProtocol
+	r.IifName, r.Mark, r.Mask = "lo", h.cfg.opened(), &mask
+	return append(out, r)
+}
+
+// addDefault has the device take what is to wait.
+func (h *host) addDefault() error {
+	for _, all := range [...]netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
+		r := h.routeOf(prefixChange{prefix: all})
+		r.Table = h.cfg.Table + 2
+		if err := h.nl.RouteReplace(r); err != nil && all.Addr().Is4() {
+			return fmt.Errorf("tun: route what waits to %s: %w", h.p.name, err)
+		}
+	}
+	return nil
 }
 
 func (h *host) addRules() error {
@@ -365,7 +381,7 @@ func (h *host) clean() error {
 			continue
 		}
 		for i := range rules {
-			if t := rules[i].Table; t != h.cfg.Table && t != h.cfg.Table+1 {
+			if t := rules[i].Table; t < h.cfg.Table || t > h.cfg.Table+2 {
 				continue
 			}
 			rules[i].Family = f
@@ -373,7 +389,7 @@ func (h *host) clean() error {
 				failed = fmt.Errorf("tun: remove rule: %w", err)
 			}
 		}
-		for t := h.cfg.Table; t <= h.cfg.Table+1; t++ {
+		for t := h.cfg.Table; t <= h.cfg.Table+2; t++ {
 			routes, err := h.nl.RouteListFiltered(f, &netlink.Route{Table: t}, netlink.RT_FILTER_TABLE)
 			if err != nil {
 				continue
