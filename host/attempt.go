@@ -88,10 +88,15 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 	case p.fails > 0 && now.Before(p.retryAt):
 		return
 	case !p.local.IsValid():
+		if h.populates(p) {
+			p.packet = trigger
+		}
 		h.askSource(p)
 		return
 	case !h.speaksOn(p.local):
 		h.mute(now, p)
+		return
+	case trigger == nil && p.session() != nil && h.populates(p): // a packet says what for
 		return
 	}
 	child, ok := h.request(p, trigger)
@@ -103,11 +108,11 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		h.ike(now, ikev2.CreateChild{SA: s.handle, Child: child})
 		return
 	}
-	h.initiate(now, p, child, nil)
+	h.initiate(now, p, child, trigger, nil)
 }
 
 // initiate begins an IKE SA; old is the session whose place it is to take, nil when there is none.
-func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, old *session) {
+func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, trigger *selector.Flow, old *session) {
 	sa := h.endpoint.NewHandle()
 	s := h.sessionOf(now, sa, netip.AddrPortFrom(p.local, portIKE), netip.AddrPortFrom(p.addr, portIKE))
 	s.peer, s.initiator = p, true
@@ -122,11 +127,9 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, old *s
 	if p.cfg != nil {
 		init.Credential, init.Override = p.cfg.selfAt(p.local), p.cfg.IKE
 		init.InitialContact = true
-		if p.cfg.Childless {
-			init.Child = nil
-		}
 	}
-	if init.Child == nil {
+	if p.cfg != nil && (p.cfg.Childless || trigger == nil && h.populates(p)) {
+		init.Child = nil
 		h.sas.Release(child.SPI)
 	} else {
 		s.promises(child.ID, child.SPI)
@@ -158,6 +161,11 @@ func (h *Host) request(p *peer, trigger *selector.Flow) (ikev2.ChildRequest, boo
 	if c := p.cfg; c != nil {
 		r.Local, r.Remote = c.selectors(p.local)
 		r.Mode, r.Strict, r.Offer, r.KE, r.Lifetime = c.Mode, c.Mode == protect.Transport, c.Offer, c.KE, c.Lifetime
+		if trigger != nil {
+			if d := h.policy.Outbound(*trigger); populated(d) {
+				r.Local, r.Remote = d.Propose(*trigger)
+			}
+		}
 		return r, true
 	}
 	f := flowTo(p.local, p.addr)
@@ -188,7 +196,8 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 	if p == nil || !p.asking {
 		return
 	}
-	p.asking = false
+	packet := p.packet
+	p.asking, p.packet = false, nil
 	if ev.Err != nil || ev.Local == ev.Remote {
 		h.noSource(now, p, ev)
 		return
@@ -211,7 +220,7 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 	}
 	p.local = ev.Local
 	if len(p.sessions) == 0 {
-		h.attempt(now, p, nil)
+		h.attempt(now, p, packet)
 	}
 }
 

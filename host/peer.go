@@ -9,6 +9,7 @@ import (
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/policy"
+	"github.com/btns-ipsec/btns/selector"
 )
 
 // peer is what the host knows of the traffic with one address, or with one configured peer.
@@ -28,18 +29,19 @@ type peer struct {
 	prefixes  []netip.Prefix // whose disposition follows state
 	installed flow.State     // of prefixes, as the plane has it
 
-	sessions   []*session   // IKE SAs that are up, oldest first
-	attempt    ikev2.Handle // an IKE SA that we are making; 0: none
-	asking     bool         // FindSource is out
-	silent     bool         // see [Host.fallSilent]
-	waits      bool         // its key was turned away until the operator accepts it; see [Host.awaits]
-	accepted   bool         // and now it is tried whether that lets it in
-	fails      int          // attempts in a row that came to nothing
-	retryAt    time.Time    // not before, when fails > 0
-	renewAfter time.Time    // a session is not made anew before, for the sake of what is known
-	heldUntil  time.Time    // packets that may go in clear wait no longer
-	closed     bool         // ICMP said during the attempt that nothing listens there
-	last       outcome      // of the last attempt
+	sessions   []*session     // IKE SAs that are up, oldest first
+	attempt    ikev2.Handle   // an IKE SA that we are making; 0: none
+	asking     bool           // FindSource is out
+	packet     *selector.Flow // that asked meanwhile, where an SA is populated from it
+	silent     bool           // see [Host.fallSilent]
+	waits      bool           // its key was turned away until the operator accepts it; see [Host.awaits]
+	accepted   bool           // and now it is tried whether that lets it in
+	fails      int            // attempts in a row that came to nothing
+	retryAt    time.Time      // not before, when fails > 0
+	renewAfter time.Time      // a session is not made anew before, for the sake of what is known
+	heldUntil  time.Time      // packets that may go in clear wait no longer
+	closed     bool           // ICMP said during the attempt that nothing listens there
+	last       outcome        // of the last attempt
 }
 
 // session is one IKE SA, from the first question about it.

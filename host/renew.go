@@ -27,7 +27,7 @@ func (h *Host) renew(now time.Time, s *session) bool {
 	}
 	child, ok := h.request(p, nil)
 	if ok {
-		h.initiate(now, p, child, s)
+		h.initiate(now, p, child, nil, s)
 	}
 	return ok
 }

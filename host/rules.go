@@ -2,6 +2,7 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
@@ -74,14 +75,30 @@ func proposal(d policy.Decision, f selector.Flow) (local, remote selector.Set) {
 	return d.Propose(f)
 }
 
+// populated reports whether an entry of the SPD takes the selectors of an SA from the packet that asks for it (RFC 4301
+// §4.4.1.1).
+func populated(d policy.Decision) bool { return d.Action == policy.Protect && d.PFP != 0 }
+
+// populates reports whether an entry about a configured peer does.
+func (h *Host) populates(p *peer) bool {
+	spd := h.policy.SPD()
+	return p.cfg != nil && slices.ContainsFunc(spd, func(e policy.Entry) bool {
+		return e.Peer == p.cfg.Name && populated(policy.Decision{Entry: &e})
+	})
+}
+
 // served reports whether nothing is to be made for a packet to p: an SA takes it, or the SPD does not protect it. Where
-// the SPD treats protocols differently there are several child SAs.
+// the SPD treats protocols differently, or populates selectors from packets, there are several child SAs.
 func (h *Host) served(p *peer, trigger *selector.Flow) bool {
-	if trigger == nil || p.cfg != nil {
+	if trigger == nil {
 		return h.sends(p)
 	}
 	f := *trigger
-	f.Local = p.local
+	if p.cfg == nil {
+		f.Local = p.local
+	} else if !populated(h.policy.Outbound(f)) {
+		return h.sends(p)
+	}
 	for _, pair := range h.sas.With(p.addr) {
 		if pair.Sending && selector.Match(pair.Local, pair.Remote, f) {
 			return true

@@ -101,7 +101,7 @@ func TestRulesForSinglePorts(t *testing.T) {
 		"(" + between + ") and not tcp port 8080 and not (" + netlab.Protected + ")":   false,
 		"host " + netlab.A4 + " and host 192.0.2.3 and tcp port 80":                    true,
 		"host 192.0.2.3 and (tcp port 179 or udp port 9997 and src " + netlab.A4 + ")": false,
-		"icmp and not src host 192.0.2.3": false, // which has no btns, and says so
+		"icmp and not src host 192.0.2.3":                                              false, // which has no btns, and says so
 	} {
 		if p := all.Packets(filter); (len(p) > 0) != want {
 			t.Errorf("%d packets on the link are %s:\n%s", len(p), filter, strings.Join(p[:min(len(p), 10)], "\n"))

@@ -27,6 +27,7 @@ func ruled() []Case {
 			s.local, s.remote = s.h.Ends(true)
 			cleared(s)
 		}},
+		{"each flow travels under the SA that was made for it, and asks for one (RFC 4301 §4.4.1.1)", populated},
 		{"rules replace each other and go", replaced},
 		{"the outer header is marked as the SPD says (RFC 4301 §4.4.1.2)", marked},
 	}
@@ -140,6 +141,30 @@ func asks(s *scene) {
 	if a := events[dataplane.Acquire](seen); len(a) != 1 || a[0].Held || a[0].Flow.RemotePort != 2001 {
 		s.fail("acquires %+v", a)
 	}
+}
+
+// populated has SAs with the selectors of single packets.
+func populated(s *scene) {
+	of := func(id flow.PairID, lport, rport uint16) flow.Spec {
+		sp := ported(s.spec(id), rport)
+		l := sp.Local[0]
+		l.Proto, l.Ports = selector.UDP, selector.PortRange{From: lport, To: lport}
+		sp.Local = selector.Set{l}
+		return sp
+	}
+	out := func(lport, rport uint16) []byte { return udpPacket(s.local, s.remote, lport, rport, lport^rport) }
+	in := func(rport, lport uint16) []byte { return udpPacket(s.remote, s.local, rport, lport, lport^rport) }
+	s.apply(s.add(of(1, 1000, 2000), true), s.add(of(2, 1000, 2001), true), s.add(of(3, 1001, 2000), true), s.state(flow.Protect))
+	seen := s.send(out(1001, 2000), out(1000, 2001), out(1000, 2000), out(1001, 2001))
+	s.noClear("flows", seen)
+	s.same("the first flow", s.opened(1, seen.Wire), out(1000, 2000))
+	s.same("the second flow", s.opened(2, seen.Wire), out(1000, 2001))
+	s.same("the third flow", s.opened(3, seen.Wire), out(1001, 2000))
+	if a := events[dataplane.Acquire](seen); len(a) != 1 || a[0].Flow.LocalPort != 1001 || a[0].Flow.RemotePort != 2001 {
+		s.fail("acquires %+v", a)
+	}
+	got := s.receive(s.sealed(1, in(2000, 1000)), s.sealed(2, in(2000, 1000)), s.sealed(3, in(2000, 1001)))
+	s.same("answers", got.Delivered, in(2000, 1000), in(2000, 1001))
 }
 
 // countedAs has rules about the peer count under a number.
