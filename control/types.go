@@ -25,7 +25,7 @@ type Status struct {
 	HalfOpen  int               `json:"half_open"`
 	Children  int               `json:"child_sas"`
 	Pins      int               `json:"pins"`
-	Drops     map[string]uint64 `json:"drops,omitempty"` // by reason
+	Drops     map[string]uint64 `json:"drops,omitempty"`    // by reason
 	ClearBy   []Cleared         `json:"clear_by,omitempty"` // what was sent in clear, by entries of the SPD
 	Probes    Probes            `json:"probes"`
 	Problems  []string          `json:"problems,omitempty"` // in sentences

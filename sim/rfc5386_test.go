@@ -176,10 +176,10 @@ func (e *example) try(from, to string, pkt []byte) passage {
 		s.transmit(bytes.Clone(pkt))
 		e.Run(time.Second)
 	}
-	before, after := [2]Tally{*count(s.Sent, dst), *r.tally(src)}, [2]Tally{}
+	before := [2]Tally{*count(s.Sent, dst), *r.tally(src)}
 	s.transmit(bytes.Clone(pkt))
 	e.Run(time.Second)
-	after = [2]Tally{*count(s.Sent, dst), *r.tally(src)}
+	after := [2]Tally{*count(s.Sent, dst), *r.tally(src)}
 	p := passage{outcome: "lost"}
 	switch sent, got := after[0], after[1]; {
 	case sent == before[0] && got == before[1]:

@@ -215,7 +215,7 @@ func setBits(off, on uint32) []expr.Any {
 	}
 }
 
-func (f *filter) mark() []expr.Any   { return setBits(0, f.cfg.outer()) }
+func (f *filter) mark() []expr.Any { return setBits(0, f.cfg.outer()) }
 
 // detain marks packets that are to wait in the plane.
 func (f *filter) detain() []expr.Any { return setBits(f.cfg.Mark, f.cfg.opened()) }
