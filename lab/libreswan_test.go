@@ -12,10 +12,13 @@ import (
 )
 
 // pluto, above a kernel that only claims to have ESP: IKE_AUTH and the child's negotiation, with a shared key in tunnel
-// mode and without authentication in transport mode (RFC 7619).
+// mode and without authentication in transport mode (RFC 7619), agreed upon or because a packet has asked for it.
 func TestLibreswan(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, config string }{
+	for _, tt := range []struct {
+		name, config  string
+		opportunistic bool
+	}{
 		{name: "psk", config: `
 [[peer]]
 name = "pluto"
@@ -33,6 +36,12 @@ name = "pluto"
 address = "192.0.2.2"
 auth = "null"
 `},
+		{name: "oe", opportunistic: true, config: `
+[[peer]]
+name = "pluto"
+address = "192.0.2.2"
+auth = "null"
+`},
 	} {
 		for _, we := range []string{"initiate", "respond"} {
 			t.Run(tt.name+"/we "+we, func(t *testing.T) {
@@ -43,7 +52,11 @@ auth = "null"
 				p := b.Libreswan(tt.name, "b")
 				start := map[string]string{"initiate": "up", "respond": "listen"}[we]
 				d := a.Btns(tt.config + fmt.Sprintf("ike = [%q]\nesp = [%q]\nstart = %q\n", defaultIKE, defaultESP, start))
-				if we == "respond" {
+				switch {
+				case we == "initiate":
+				case tt.opportunistic:
+					b.Ping(netlab.A4, 1, "-W", "1")
+				default:
 					if out, err := p.Initiate(); err != nil {
 						t.Fatalf("%v\n%s", err, out)
 					}
@@ -55,7 +68,7 @@ auth = "null"
 					}
 					return nil
 				})
-				if tt.name == "null" {
+				if tt.name != "psk" {
 					if peer := d.Peer(netlab.B4); peer.Assurance != "encrypted" || peer.Name != "" {
 						t.Errorf("a peer without a key is shown as %+v", peer)
 					}
