@@ -443,6 +443,33 @@ func TestRevocationsOfPeers(t *testing.T) {
 	})
 }
 
+// A peer with two addresses is told that the former key is gone when no session of either is under it.
+func TestTwoAddressesChange(t *testing.T) {
+	t.Run("BTNS-TRUST-43 the former key goes when no address needs it", func(t *testing.T) {
+		w := newWorld(t)
+		a, b, c := three(w, func(c *Config) { c.IKE.Instance = ikev2.Instance{7} })
+		gossip(w, a, b, c)
+		for _, o := range []*box{b, c} {
+			a.do(Down{o.addr})
+			a.acquire(o.addr)
+			w.talk(a, o)
+		}
+		old := a.cfg.Signer
+		next := a.plan("the next key")
+		w.pass(lead - time.Second)
+		w.lose = func(from *box, s Send) bool { return s.Remote.Addr() == addrC || from == c }
+		w.pass(8 * time.Second)
+		if r, ok := b.ownRecord(old); b.shows(a) != next.Public || c.shows(a) != old.Public || !ok || !r.Retire.IsZero() && r.Retire.Before(w.now) {
+			t.Fatalf("%v, %v, %+v", b.shows(a), c.shows(a), r)
+		}
+		w.lose = nil
+		w.chat(a, c, 3*time.Minute)
+		if _, ok := c.ownRecord(old); ok || c.shows(a) != next.Public {
+			t.Fatalf("%v\n%s", c.shows(a), c.story())
+		}
+	})
+}
+
 // Where nothing can be recorded, sessions are not made anew for ever.
 func TestNothingToBeKnownBy(t *testing.T) {
 	w := newWorld(t)

@@ -76,7 +76,7 @@ func (h *Host) speak(now time.Time, s *session) {
 			return // a list counts for nothing where the peer has just come to know us
 		}
 		h.announce(now, s, []trust.Upcoming{{Signer: r.Next, From: r.From}})
-	case t.own == own && !r.Former.IsZero() && !h.under(s.peer, r.Former): // the list that the former key is not in
+	case t.own == own && !r.Former.IsZero() && !h.under(now, s, r.Former): // the list that the former key is not in
 		h.announce(now, s, []trust.Upcoming{{Signer: h.cfg.Signer, From: r.Turned}})
 	case t.own == r.Former && !t.own.IsZero() && s.peer.cfg == nil && h.renewable(s):
 		h.renew(now, s)
@@ -86,10 +86,19 @@ func (h *Host) speak(now time.Time, s *session) {
 	}
 }
 
-// under reports whether p has a session in which we have shown that key.
-func (h *Host) under(p *peer, key identity.PublicKey) bool {
-	for _, s := range p.sessions {
-		if s.talk != nil && s.talk.own == key {
+// under reports whether there is a session with the peer of s in which we have shown the former key: the peer would end it when
+// that is gone. While sessions are made anew its other addresses are looked at, too.
+func (h *Host) under(now time.Time, s *session, former identity.PublicKey) bool {
+	for _, o := range s.peer.sessions {
+		if o.talk != nil && o.talk.own == former {
+			return true
+		}
+	}
+	if now.Sub(h.cfg.Rotation.Turned) > renewSeldom {
+		return false
+	}
+	for _, o := range h.sessions {
+		if o.up && o.peer != nil && o.who.Key == s.who.Key && o.talk != nil && o.talk.own == former {
 			return true
 		}
 	}
