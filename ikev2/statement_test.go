@@ -275,3 +275,40 @@ func FuzzStatement(f *testing.F) {
 		}
 	})
 }
+
+// FuzzInstance: whatever a peer says about its instance, the handshake goes on, and only what can be read is believed.
+func FuzzInstance(f *testing.F) {
+	f.Add(append([]byte{1}, make([]byte, 16)...), []byte{})
+	f.Add([]byte{1, 2}, []byte{1, 2, 3, 4})
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, data, spi []byte) {
+		if len(data) > 2000 || len(spi) != 0 && len(spi) != 4 {
+			return
+		}
+		cfg := plain()
+		cfg.Instance = Instance{1}
+		p := newPair(t, 1, cfg, plain())
+		p.record = false
+		p.listen(func(ps []wire.Payload) []wire.Payload {
+			for i := range ps {
+				if v, ok := ps[i].Body.(wire.Notify); ok && v.Type == notifyInstance {
+					v.Data, v.SPI = data, spi
+					if len(spi) > 0 {
+						v.Protocol = wire.ProtoESP
+					}
+					ps[i].Body = v
+				}
+			}
+			return ps
+		})
+		a, b := p.connect()
+		_, y := p.sides(a, b)
+		want := Instance{}
+		if len(data) == 17 && data[0] == 1 && len(spi) == 0 {
+			want = Instance(data[1:])
+		}
+		if y.Instance != want {
+			t.Fatalf("%x of %x", y.Instance, data)
+		}
+	})
+}
