@@ -56,10 +56,15 @@ func AddrID(a netip.Addr) ID {
 }
 
 // Matches reports whether the asserted identity is the wanted one: octet for octet, names of hosts without regard to
-// case (RFC 4301 §4.4.3.1).
+// case (RFC 4301 §4.4.3.1), distinguished names as [SameName] compares them.
 func (id ID) Matches(asserted ID) bool {
-	if id.Type == IDFQDN && asserted.Type == IDFQDN {
+	switch {
+	case id.Type != asserted.Type:
+		return false
+	case id.Type == IDFQDN:
 		return strings.EqualFold(id.Data, asserted.Data)
+	case id.Type == IDDN:
+		return SameName(id.Data, asserted.Data)
 	}
 	return id == asserted
 }
@@ -130,8 +135,8 @@ func distinguishedName(der string) string {
 }
 
 // ParseID reads an identity as people write it: "host.example" or "@host.example", "192.0.2.1", "2001:db8::1",
-// "user@host.example", or with its type in front, as String writes it: "key-id:0badcafe" (hex), "dn:..." (hex of the
-// DER), "null".
+// "user@host.example", "CN=host, O=Example" (see [ParseName]), or with its type in front, as String writes it:
+// "key-id:0badcafe" (hex), "dn:..." (a name, or hex of its DER), "null".
 func ParseID(s string) (ID, error) {
 	if len(s) == 0 || len(s) > 1024 {
 		return ID{}, fmt.Errorf("%w: %d characters", ErrID, len(s))
@@ -144,6 +149,9 @@ func ParseID(s string) (ID, error) {
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		return addrID(a, s)
+	}
+	if looksLikeName(s) {
+		return dnID(s)
 	}
 	if kind, value, ok := strings.Cut(s, ":"); ok {
 		return typedID(kind, value)
@@ -167,6 +175,9 @@ func typedID(kind, value string) (ID, error) {
 		}
 		return addrID(a, value)
 	case "key-id", "dn":
+		if kind == "dn" && looksLikeName(value) {
+			return dnID(value)
+		}
 		b, err := hex.DecodeString(value)
 		if err != nil || len(b) == 0 {
 			return ID{}, fmt.Errorf("%w: %s wants hexadecimal octets, not %q", ErrID, kind, value)
@@ -177,6 +188,14 @@ func typedID(kind, value string) (ID, error) {
 		return ID{Type: IDKeyID, Data: string(b)}, nil
 	}
 	return ID{}, fmt.Errorf("%w: unknown type %q", ErrID, kind)
+}
+
+func dnID(text string) (ID, error) {
+	der, err := ParseName(text)
+	if err != nil {
+		return ID{}, err
+	}
+	return ID{Type: IDDN, Data: der}, nil
 }
 
 func addrID(a netip.Addr, text string) (ID, error) {

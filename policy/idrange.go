@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"encoding/asn1"
 	"net/netip"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 type IDRange struct {
 	Domain  string       // ".example.com": FQDNs below it; "@example.com": mail addresses in it
 	Prefix  netip.Prefix // addresses
-	Subtree string       // DER of a distinguished name: the names that begin with all of it
+	Subtree string       // DER of a distinguished name: the names that begin with all of it, compared as identity.SameName does
 }
 
 // IsZero reports whether the range has no IDs.
@@ -30,7 +29,7 @@ func (r IDRange) Matches(id identity.ID) bool {
 		a, ok := netip.AddrFromSlice([]byte(id.Data))
 		return ok && a.Is4() == (id.Type == identity.IDv4) && r.Prefix.Contains(a)
 	case identity.IDDN:
-		return r.Subtree != "" && beginsWith(id.Data, r.Subtree)
+		return r.Subtree != "" && identity.NameWithin(id.Data, r.Subtree)
 	case identity.IDKeyID, identity.IDNull:
 	}
 	return false
@@ -40,31 +39,6 @@ func (r IDRange) Matches(id identity.ID) bool {
 func endsIn(name, domain string) bool {
 	n := len(name) - len(domain)
 	return n > 0 && strings.EqualFold(name[n:], domain)
-}
-
-// beginsWith compares distinguished names part by part, as they are encoded.
-func beginsWith(name, subtree string) bool {
-	have, ok1 := parts(name)
-	want, ok2 := parts(subtree)
-	if !ok1 || !ok2 || len(want) == 0 || len(have) < len(want) {
-		return false
-	}
-	for i := range want {
-		if string(have[i].FullBytes) != string(want[i].FullBytes) {
-			return false
-		}
-	}
-	return true
-}
-
-const maxDN = 4096 // octets
-
-func parts(der string) (out []asn1.RawValue, ok bool) {
-	if len(der) > maxDN {
-		return nil, false
-	}
-	rest, err := asn1.Unmarshal([]byte(der), &out)
-	return out, err == nil && len(rest) == 0
 }
 
 // valid reports whether exactly one kind of IDs is meant.
@@ -84,7 +58,7 @@ func (r IDRange) valid() bool {
 	}
 	if r.Subtree != "" {
 		kinds++
-		if p, ok := parts(r.Subtree); !ok || len(p) == 0 {
+		if !identity.ValidName(r.Subtree) {
 			return false
 		}
 	}
