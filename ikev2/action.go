@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/protect"
 	"github.com/btns-ipsec/btns/selector"
 )
@@ -37,13 +38,15 @@ type FindCredential struct {
 	Wanted        identity.ID // IDr of an initiator's request; zero without one
 	Method        Method
 	Key           identity.PublicKey
+	Certificates  [][]byte // X.509, in DER and in the order of the message; Key is that of the first
 }
 
 // Peer is a peer that has authenticated.
 type Peer struct {
-	ID     identity.ID // asserted; proven only for SharedKey, or with a key configured for it
+	ID     identity.ID // asserted; proven only for SharedKey, with a key configured for it, or by certificates
 	Method Method
 	Key    identity.PublicKey // zero for SharedKey and Null
+	Proven chain.Verified     // what its certificates have proven; zero unless they were asked for
 }
 
 // JudgePeer asks whether this verified peer may be here (PAD and trust).

@@ -102,7 +102,7 @@ func (st *authSent) transmit(e *Endpoint, s *sa, auth wire.Payload) {
 	if w.InitialContact {
 		ps = append(ps, notify(wire.InitialContact))
 	}
-	ps = append(ps, certRequests()...)
+	ps = append(ps, certRequests(w.Anchors)...)
 	if id := w.Expect.ID; !id.IsZero() && id.Type != identity.IDNull { // BTNS-CORE-44: never to a stranger
 		ps = append(ps, idPayload(wire.PayloadIDr, id))
 	}
@@ -204,6 +204,9 @@ func (c *checking) begin(e *Endpoint, s *sa) {
 		SA: n.handle, Initiator: c.wish != nil, Local: s.local, Remote: s.remote,
 		ID: c.peer.ID, Method: c.peer.Method, Key: c.sent,
 	}
+	if c.peer.Method == Signature {
+		find.Certificates = certificatesOf(&c.m.Message)
+	}
 	if idr, ok := wire.Find[wire.ID](c.m.Message, wire.PayloadIDr); ok && c.wish == nil {
 		find.Wanted = idOf(idr)
 	}
@@ -231,6 +234,7 @@ var (
 	errWrongID     = errors.New("ikev2: the peer asserts another identity")
 	errWrongMethod = errors.New("ikev2: the peer authenticates in a way that is not accepted")
 	errWrongKey    = errors.New("ikev2: the peer shows another key than the one configured, or none")
+	errWrongPlace  = errors.New("ikev2: the peer asserts an address, and speaks from another one")
 	errBadProof    = errors.New("ikev2: the peer's AUTH does not verify")
 )
 
@@ -250,20 +254,8 @@ func (c *checking) prove(e *Endpoint, s *sa, r Remote) {
 		secret = r.PSK
 	case c.peer.Method == Null && r.AnyNull:
 		secret = c.hs.skp(!s.initiator)
-	case c.peer.Method == Signature && (r.AnyKey || len(r.Keys) > 0):
-		keys := keysOf(r, c.sent)
-		if len(keys) == 0 {
-			c.refuse(e, s, BadAuth, errWrongKey)
-			return
-		}
-		c.job = &verify{
-			jobOf: jobOf{s}, keys: keys, method: uint8(c.auth.Method),
-			data: c.auth.Data, octets: octets,
-		}
-		if c.hs.hashes != nil {
-			c.job.hashes = suite.Hashes()
-		}
-		e.compute(c.job)
+	case c.peer.Method == Signature && (r.AnyKey || r.Anchors != nil || len(r.Keys) > 0):
+		c.proveKey(e, s, r, octets)
 		return
 	default:
 		c.refuse(e, s, BadAuth, errWrongMethod)
@@ -274,6 +266,33 @@ func (c *checking) prove(e *Endpoint, s *sa, r Remote) {
 		return
 	}
 	c.judge(e, s)
+}
+
+// proveKey has a signature checked, and with it the certificates that say whose key it is, where they have to.
+func (c *checking) proveKey(e *Endpoint, s *sa, r Remote, octets []byte) {
+	keys := keysOf(r, c.sent)
+	certified := len(keys) == 0 && r.Anchors != nil && !c.sent.IsZero()
+	switch {
+	case certified && isAddress(c.peer.ID) && c.peer.ID != identity.AddrID(s.remote.Addr()): // RFC 4945 §3.1.1
+		c.refuse(e, s, BadAuth, errWrongPlace)
+		return
+	case certified:
+		keys = []identity.PublicKey{c.sent}
+	case len(keys) == 0:
+		c.refuse(e, s, BadAuth, errWrongKey)
+		return
+	}
+	c.job = &verify{
+		jobOf: jobOf{s}, keys: keys, method: uint8(c.auth.Method),
+		data: c.auth.Data, octets: octets,
+	}
+	if certified {
+		c.job.claim = &claim{certificatesOf(&c.m.Message), r.Anchors, c.peer.ID, e.clock}
+	}
+	if c.hs.hashes != nil {
+		c.job.hashes = suite.Hashes()
+	}
+	e.compute(c.job)
 }
 
 func (c *checking) computed(e *Endpoint, s *sa, j work) {
@@ -287,10 +306,13 @@ func (c *checking) computed(e *Endpoint, s *sa, j work) {
 	job := c.job
 	c.job = nil
 	if job.err != nil {
-		c.refuse(e, s, BadAuth, errors.Join(errBadProof, job.err))
+		c.refuse(e, s, BadAuth, job.err)
 		return
 	}
-	c.peer.Key = job.key
+	c.peer.Key, c.peer.Proven = job.key, job.proven
+	if until := job.proven.Until; !until.IsZero() {
+		s.session.expires = e.now.add(until.Sub(e.clock))
+	}
 	c.judge(e, s)
 }
 

@@ -35,6 +35,9 @@ func (e *Endpoint) age(s *sa) {
 	}
 	s.made = e.now
 	s.soft, s.hard = e.clocks(l)
+	if x := s.session.expires; x != 0 { // RFC 4301 §4.4.2.1: not beyond the certificates that were used
+		s.hard = min(s.hard, x)
+	}
 }
 
 // childUp reports a new child with what every one has in common.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 )
 
@@ -19,6 +20,7 @@ type Endpoint struct {
 	epoch   time.Time
 	started bool
 	now     instant
+	clock   time.Time // the wall clock at the last step: certificates end by it
 	out     []Action
 
 	bySPI    map[uint64]*sa // by the SPI that we gave
@@ -33,6 +35,7 @@ type Endpoint struct {
 	stats   Stats
 	dry     bool // the source of entropy has failed
 	foreign bool // behaves as a peer that is not btns
+	anchors *chain.Anchors
 
 	handles  Handle
 	childIDs ChildID
@@ -74,6 +77,10 @@ func (e *Endpoint) NewChild() ChildID {
 	return e.childIDs
 }
 
+// Accept says which authorities may vouch for peers: a responder asks all for certificates of theirs before it knows who it
+// is. Nil are none.
+func (e *Endpoint) Accept(anchors *chain.Anchors) { e.anchors = anchors }
+
 // Stats returns the counters.
 func (e *Endpoint) Stats() Stats {
 	s := e.stats
@@ -98,7 +105,7 @@ func (e *Endpoint) Step(now time.Time, ev Event, out []Action) []Action {
 	if t := instant(now.Sub(e.epoch)); t > e.now { // a clock that goes back stands still
 		e.now = t
 	}
-	e.out = out
+	e.out, e.clock = out, now
 	switch ev := ev.(type) {
 	case Datagram:
 		e.datagram(ev)

@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -9,6 +10,10 @@ import (
 
 // Reason classifies what was dropped, refused or noticed; the endpoint counts by it.
 type Reason uint8
+
+// ErrCertificatesEnded says that an IKE SA has ended with the certificates by which the peer had proven who it is: those that
+// it has now are asked for by making another one.
+var ErrCertificatesEnded = errors.New("ikev2: the certificates of the peer have ended")
 
 // NoAnswerError says that nobody answered: the attempt ended by retransmission timeout.
 type NoAnswerError struct {

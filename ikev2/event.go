@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/protect"
 	"github.com/btns-ipsec/btns/selector"
 )
@@ -32,6 +33,7 @@ type Initiate struct {
 	Local, Remote netip.AddrPort // ports 500, or 4500 to begin there
 	Credential    Local          // how we authenticate
 	Expect        Remote         // what the peer must show; answers FindCredential beforehand when not empty
+	Anchors       *chain.Anchors // authorities whose certificates are asked for (RFC 7296 §3.7); nil: any
 	Child         *ChildRequest  // nil: childless (RFC 6023)
 	// InitialContact sends N(INITIAL_CONTACT): the host has no other SA with the expected key.
 	InitialContact bool
@@ -110,8 +112,10 @@ type Local struct {
 	Fallback identity.Signer
 	// SendKey adds CERT payloads of encoding 15 (raw public key) (BTNS-CORE-30).
 	SendKey bool
-	// Certificate is a DER X.509 certificate of Key for peers that want one; nil: none is sent.
+	// Certificate is a DER X.509 certificate of Key for peers that want one; nil: none is sent. Above it go those that
+	// issued it, and each other.
 	Certificate []byte
+	Above       [][]byte
 }
 
 // Method is a way to authenticate (RFC 7296 §3.8 in classes).
@@ -126,6 +130,7 @@ const (
 // Remote is what a peer must show. Exactly one of the fields says how.
 type Remote struct {
 	Keys    []identity.PublicKey // configured keys: the peer signs with one of them, and sends it or does not
+	Anchors *chain.Anchors       // the peer's certificates lead to one of them and name what it asserts
 	AnyKey  bool                 // BTNS: whatever key the peer sends (BTNS-CORE-08)
 	PSK     []byte
 	AnyNull bool // accepts NULL authentication beside the others
@@ -135,7 +140,7 @@ type Remote struct {
 
 // IsZero reports whether nothing was said.
 func (r Remote) IsZero() bool {
-	return len(r.Keys) == 0 && !r.AnyKey && r.PSK == nil && !r.AnyNull
+	return len(r.Keys) == 0 && r.Anchors == nil && !r.AnyKey && r.PSK == nil && !r.AnyNull
 }
 
 // Credential answers [FindCredential]. Refuse non-nil ends the SA with AUTHENTICATION_FAILED.

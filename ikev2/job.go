@@ -4,8 +4,10 @@ import (
 	"crypto/sha3"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 )
 
@@ -93,19 +95,43 @@ type verify struct {
 	method uint8
 	data   []byte
 	octets []byte
+	claim  *claim // that certificates have to prove besides; nil: none
 
-	key identity.PublicKey // the one that verified
-	err error
+	key    identity.PublicKey // the one that verified
+	proven chain.Verified
+	err    error
+}
+
+// claim is whose key it is, by certificates.
+type claim struct {
+	certs   [][]byte
+	anchors *chain.Anchors
+	id      identity.ID
+	at      time.Time
 }
 
 var errNoKey = errors.New("ikev2: no key to verify with")
 
+// Run checks the signature first: whoever does not hold the key makes nobody walk up a chain.
 func (j *verify) Run() {
 	j.err = errNoKey
 	for _, k := range j.keys {
 		if j.err = suite.Verify(k, j.hashes, j.method, j.data, j.octets); j.err == nil {
 			j.key = k
-			return
+			break
 		}
 	}
+	switch {
+	case j.err != nil:
+		j.err = errors.Join(errBadProof, j.err)
+	case j.claim != nil:
+		j.err = j.certify()
+	}
+}
+
+func (j *verify) certify() (err error) {
+	if j.proven, err = j.claim.anchors.Verify(j.claim.certs, j.claim.id, j.claim.at); err == nil && j.proven.Key != j.key {
+		err = errKeysDiffer
+	}
+	return err
 }

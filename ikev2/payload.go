@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/ikev2/wire"
 )
@@ -165,6 +166,8 @@ func idOf(b wire.ID) identity.ID {
 	return identity.ID{Type: identity.IDType(b.Type), Data: string(b.Data)}
 }
 
+func isAddress(id identity.ID) bool { return id.Type == identity.IDv4 || id.Type == identity.IDv6 }
+
 // signerFor is the key that a peer with these hashes can verify: Ed25519 needs "Identity" (RFC 8420 §2).
 func signerFor(l *Local, peerHashes []suite.Hash) identity.Signer {
 	if _, ed := l.Key.Public.Crypto().(ed25519.PublicKey); ed && l.Fallback.Private != nil && !slices.Contains(peerHashes, suite.Identity) {
@@ -183,18 +186,27 @@ func certPayloads(l Local, peerHashes []suite.Hash) (ps []wire.Payload) {
 		ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertRawKey, Data: key.Public.SPKI()}))
 	}
 	if l.Certificate != nil && key.Public == l.Key.Public {
-		ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertX509, Data: l.Certificate}))
+		for _, der := range append([][]byte{l.Certificate}, l.Above...) { // the own one first (RFC 7296 §3.6)
+			ps = append(ps, payload(wire.PayloadCERT, wire.Cert{Encoding: wire.CertX509, Data: der}))
+		}
 	}
 	return ps
 }
 
-// certRequests asks peers that show a key only when asked. In one for raw keys the authority is empty (BTNS-CORE-35). Which
-// authority issues a certificate does not matter here; there has to be one because some versions of strongSwan take a request
-// without any for malformed.
-func certRequests() []wire.Payload {
-	whoever := sha1.Sum([]byte("btns")) //nolint:gosec // see import
+// maxRequested is how many authorities a request names: it is a hint, and the first message has to stay small.
+const maxRequested = 20
+
+// certRequests asks peers that show a key only when asked. In one for raw keys the authority is empty (BTNS-CORE-35). Where
+// it does not matter which authority issued a certificate, there has to be one all the same, because some versions of
+// strongSwan take a request without any for malformed.
+func certRequests(by *chain.Anchors) []wire.Payload {
+	authorities := by.Hashes(maxRequested)
+	if authorities == nil {
+		whoever := sha1.Sum([]byte("btns")) //nolint:gosec // see import
+		authorities = whoever[:]
+	}
 	return []wire.Payload{
-		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertX509, Authorities: whoever[:]}),
+		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertX509, Authorities: authorities}),
 		payload(wire.PayloadCERTREQ, wire.CertReq{Encoding: wire.CertRawKey}),
 	}
 }
@@ -203,6 +215,16 @@ var (
 	errKeysDiffer = errors.New("ikev2: the peer's certificates hold different keys")
 	errCertKey    = errors.New("ikev2: the peer's certificate holds no usable key")
 )
+
+// certificatesOf are the X.509 certificates of a message.
+func certificatesOf(m *wire.Message) (ders [][]byte) {
+	for _, p := range m.Payloads {
+		if c, ok := p.Body.(wire.Cert); ok && c.Encoding == wire.CertX509 {
+			ders = append(ders, c.Data)
+		}
+	}
+	return ders
+}
 
 // keyOf takes the key out of CERT payloads: encoding 15, then 11, then the first certificate, which have to agree
 // (BTNS-CORE-32, RFC 7296 §3.6).

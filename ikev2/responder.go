@@ -153,7 +153,7 @@ func (st *initGot) computed(e *Endpoint, s *sa, j work) {
 		m.Payloads = append(m.Payloads, e.natPayloads(s.spii, s.spir, s.path, e.cfg.Encap && n.btns, e.cfg.Encap && !n.btns)...)
 		n.nat.Encap = n.nat.Encap || e.cfg.Encap
 	}
-	m.Payloads = append(m.Payloads, certRequests()[:1]...)
+	m.Payloads = append(m.Payloads, certRequests(e.anchors)[:1]...)
 	if s.fragments {
 		m.Payloads = append(m.Payloads, notify(wire.IKEv2FragmentationSupported))
 	}

@@ -178,6 +178,11 @@ func (e *Endpoint) ring(s *sa) {
 		}
 	}
 	switch {
+	case s.session.expires != 0 && s.session.expires <= e.now && s.state.phase() == established:
+		s.hard = never
+		e.notice(s, LifetimeEnded, "the certificates of the peer have ended")
+		e.goodbye(s, ErrCertificatesEnded)
+		return
 	case s.hard <= e.now:
 		s.hard = never
 		e.notice(s, LifetimeEnded, "the IKE SA has reached the end of its lifetime")
