@@ -126,7 +126,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, trigge
 	}
 	if p.cfg != nil {
 		init.Credential, init.Override = p.cfg.selfAt(p.local), p.cfg.IKE
-		init.InitialContact = true
+		init.Anchors, init.InitialContact = h.anchorsFor(p.cfg.Name), true
 	}
 	if p.cfg != nil && (p.cfg.Childless || trigger == nil && h.populates(p)) {
 		init.Child = nil

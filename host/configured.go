@@ -25,7 +25,7 @@ const (
 type Peer struct {
 	Name   string
 	Local  netip.Addr // invalid: the system chooses
-	Remote netip.Addr
+	Remote netip.Addr // invalid: the peers of the entry come from wherever they are; only Name and Self count
 	Self   ikev2.Local
 	Mode   protect.Mode
 	// Inside is what is protected: the selectors on our side and on the peer's.
@@ -57,7 +57,9 @@ func (c *Peer) sameTraffic(o *Peer) bool {
 func (c *Peer) equal(o *Peer) bool {
 	a, b := *c, *o
 	if a.Self.Key.Public == b.Self.Key.Public {
-		a.Self.Certificate, b.Self.Certificate = nil, nil
+		if len(a.Self.Above)+len(b.Self.Above) == 0 {
+			a.Self.Certificate, b.Self.Certificate = nil, nil
+		}
 		a.Self.Key, b.Self.Key = identity.Signer{}, identity.Signer{}
 	}
 	return reflect.DeepEqual(a, b)

@@ -237,7 +237,7 @@ func (w *walk) exchange(p *peer) {
 func (w *walk) strangerPAD(p *peer) {
 	switch {
 	case p.cfg != nil:
-		w.say(stepPAD, "the peer has to satisfy the entry %q", p.cfg.Name)
+		w.wanted(p.cfg.Name)
 	case w.h.policy.AcceptsUnknown():
 		w.say(stepPAD, "nobody has authenticated; an unknown peer with a key would be let in")
 	default:
@@ -255,6 +255,7 @@ func (w *walk) session(s *session) {
 	default:
 		w.say(stepKey, "the peer has proven the key %v", key)
 	}
+	w.certificate(s)
 	w.say(stepAssurance, "%v", s.assurance)
 }
 

@@ -21,7 +21,8 @@ import (
 type Config struct {
 	Signer  identity.Signer // the host's own long-term key
 	Policy  *policy.Policy
-	Peers   []Peer         // configured ones; without a key of their own they are shown Signer
+	Peers   []Peer // configured ones; without a key of their own they are shown Signer
+	Anchors Anchors
 	Records []trust.Record // from the store
 	Trust   trust.Config
 	Probe   probe.Config
@@ -47,11 +48,11 @@ type Host struct {
 	probes   *probe.Prober
 	sas      sad.DB
 
-	around   Surroundings
-	peers    map[netip.Addr]*peer
-	left     departed
-	named    []*peer // the configured ones, in the order of the configuration
-	byName   map[string]*peer
+	around Surroundings
+	peers  map[netip.Addr]*peer
+	left   departed
+	named  []*peer // the configured ones, in the order of the configuration
+	entries
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
 	sessions map[ikev2.Handle]*session
@@ -85,7 +86,7 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		endpoint: ikev2.New(cfg.IKE, rand),
 		probes:   probe.New(cfg.Probe),
 		peers:    make(map[netip.Addr]*peer),
-		byName:   make(map[string]*peer),
+		entries:  entries{byName: make(map[string]*peer), roaming: make(map[string]*Peer)},
 		inside:   make(map[netip.Prefix]*peer),
 		sessions: make(map[ikev2.Handle]*session),
 		counters: make(map[flow.PairID]dataplane.Counters),
@@ -96,8 +97,13 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		return nil, err
 	}
 	for i := range cfg.Peers {
-		h.addConfigured(&cfg.Peers[i])
+		if c := &cfg.Peers[i]; c.Remote.IsValid() {
+			h.addConfigured(c)
+		} else {
+			h.roaming[c.Name] = h.ownKey(c)
+		}
 	}
+	h.acceptAnchors()
 	return h, nil
 }
 

@@ -1,11 +1,13 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/probe"
 )
 
@@ -105,7 +107,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}
-	p.fails, p.retryAt = 0, time.Time{}
+	s.failed, p.fails, p.retryAt = p.fails, 0, time.Time{}
 	if !p.local.IsValid() {
 		p.local = a.Local.Addr()
 	}
@@ -147,6 +149,9 @@ func (h *Host) saDown(now time.Time, a ikev2.SADown) {
 		h.sas.Release(p.spi)
 	}
 	defer h.farewellDone()
+	if !a.WasUp {
+		h.tellUnproven(now, s, a.Err)
+	}
 	p := s.peer
 	if p == nil { // a stranger's attempt that came to nothing; judgePeer has told why
 		return
@@ -180,6 +185,11 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 		return
 	case s.leaving:
 		h.report(now, Report{Kind: PeerLeft, Level: Info, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer stopped in good order"})
+	case errors.Is(a.Err, ikev2.ErrCertificatesEnded):
+		h.report(now, Report{
+			Kind: Unprotected, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Reason: certificateReason(chain.Expired),
+			Text: "the certificates of the peer have ended, and its SAs with them",
+		})
 	case a.Err != nil:
 		h.report(now, Report{Kind: Unprotected, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Text: "the peer no longer answers: its SAs are gone", Reason: DeadPeer})
 	default:
@@ -191,10 +201,22 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 		return
 	}
 	h.enter(now, p, StateNegotiating, "the next packet makes new SAs", "")
-	if p.cfg != nil && p.cfg.Start == StartUp || a.Err != nil {
+	again := p.cfg != nil && p.cfg.Start == StartUp || a.Err != nil
+	if a.Err != nil && now.Sub(s.began) < shortLived {
+		p.fails = s.failed + 1
+		if p.retryAt = now.Add(h.pause(p)); again {
+			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+		}
+		return
+	}
+	if again {
 		h.attempt(now, p, nil)
 	}
 }
+
+// shortLived is the life of an IKE SA that counts as an attempt which failed: each of two hosts may let the other in and be
+// turned away by it, and they would begin again and again without a pause.
+const shortLived = 5 * time.Second
 
 // attemptFailed is told that an IKE SA which we began never came up.
 func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
@@ -217,12 +239,16 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	if p.cfg != nil {
 		hint = fmt.Sprintf("check that UDP ports 500 and 4500 reach %v, and the entry of peer %q in the configuration", p.addr, p.cfg.Name)
 	}
-	if refusedByTrust(err) {
+	var unproven *chain.Error
+	switch {
+	case refusedByTrust(err):
 		state, hint = StateRefused, p.hint
 		if p.why != "" {
 			why = p.why
 		}
-	} else {
+	case errors.As(err, &unproven):
+		state, hint, why = StateRefused, o.reason.Meaning().Hint, unproven.Text
+	default:
 		h.report(now, Report{Kind: Outage, Level: Warn, Remote: p.addr, Text: "must be protected and cannot be: " + why, Hint: hint, Reason: o.reason})
 	}
 	h.enterFor(now, p, state, o.reason, why, hint)

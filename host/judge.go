@@ -22,7 +22,7 @@ var (
 // findCredential searches the PAD for what the peer asserts (BTNS-CORE-06). Nothing is verified yet.
 func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	s := h.sessionOf(now, q.SA, q.Local, q.Remote)
-	asserted := policy.Asserted{ID: q.ID, Method: policy.Method(q.Method), Key: q.Key, Addr: q.Remote.Addr()}
+	asserted := policy.Asserted{ID: q.ID, Method: policy.Method(q.Method), Key: q.Key, Chain: len(q.Certificates) > 0, Addr: q.Remote.Addr()}
 	entry, err := h.policy.FindPAD(asserted)
 	if err == nil && h.stopping {
 		err = errStopping
@@ -40,18 +40,18 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 		h.ike(now, ikev2.Credential{SA: q.SA, Refuse: err})
 		return
 	}
-	s.pad = entry
+	s.pad, s.who.ID = entry, q.ID
 	h.claim(s, entry.Kind == policy.ByID || entry.Kind == policy.ByKey)
-	answer := ikev2.Credential{SA: q.SA, Local: h.self()}
-	if p := h.configuredFor(entry.Name); p != nil {
-		answer.Local = p.selfAt(q.Local.Addr())
-	}
+	answer := ikev2.Credential{SA: q.SA, Local: h.selfFor(entry.Name, q.Local.Addr())}
 	if entry.Kind == policy.Null && h.cfg.IKE.Liveness == 0 {
 		answer.Override = &ikev2.Override{Liveness: withoutKeyAlive}
 	}
 	proof := entry.Proof(asserted)
 	answer.Remote = ikev2.Remote{Keys: proof.Keys, PSK: proof.PSK, AnyNull: proof.Null}
-	if proof.PSK != nil {
+	if len(proof.Anchors) > 0 {
+		answer.Remote.Anchors = h.cfg.Anchors.Of(proof.Anchors)
+	}
+	if proof.PSK != nil || len(proof.Anchors) > 0 {
 		answer.Remote.ID = proof.ID
 	}
 	h.ike(now, answer)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/wire"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
@@ -78,7 +79,12 @@ func refusalOf(err error) Reason {
 	var downgrade *trust.DowngradeError
 	var revoked *trust.RevokedKeyError
 	var child *policy.ChildError
+	var certificate *chain.Error
 	switch {
+	case errors.As(err, &certificate):
+		return certificateReason(certificate.Fault)
+	case errors.Is(err, policy.ErrNoChain):
+		return NoCertificate
 	case errors.As(err, &revoked):
 		return RevokedKey
 	case errors.As(err, &changed):

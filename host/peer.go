@@ -70,6 +70,7 @@ type session struct {
 	pad       *policy.PADEntry // that took it in
 	named     bool             // that entry names the key, or authenticated the identity
 	assurance identity.Assurance
+	failed    int  // attempts in a row before it came up
 	recorded  bool // trust has been told that traffic went both ways
 	inUse     bool // packets of the peer came since trust was last told that it is alive
 

@@ -3,6 +3,7 @@ package host
 import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -59,6 +60,9 @@ const (
 	CompareBroken    Reason = "comparison-broken"
 	StringsDiffer    Reason = "strings-differ"
 	TooTalkative     Reason = "too-many-statements"
+
+	// A peer asserts an identity that certificates have to prove; further codes are those of [certificateReason].
+	NoCertificate Reason = "certificate-missing"
 )
 
 // What the machine cannot do; package engine reports these.
@@ -71,6 +75,9 @@ const (
 func ikeReason(r ikev2.Reason) Reason { return Reason("ike-" + r.String()) }
 
 func packetReason(r flow.Reason) Reason { return Reason(r.String()) }
+
+// certificateReason is the code of what is wrong with the certificates of a peer.
+func certificateReason(f chain.Fault) Reason { return Reason("certificate-" + string(f)) }
 
 // trustReason is the code of why what is recorded has changed.
 func trustReason(w trust.Why) Reason { return Reason("trust-" + string(w)) }

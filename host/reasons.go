@@ -1,5 +1,7 @@
 package host
 
+import "github.com/btns-ipsec/btns/ikev2/chain"
+
 // groups is every reason there is. docs/troubleshooting.md is written from it: see TestTroubleshooting.
 var groups = [...]Group{
 	{Title: "Why a host is not protected", of: []Meaning{
@@ -47,6 +49,17 @@ var groups = [...]Group{
 		{Crowded, "There are too many IKE SAs with peers that nobody vouches for, in all or with one network, so a new one is turned away.", "Name the peers that matter in a [[peer]] of the configuration, or verify their keys: btns trust verify HOST"},
 		{Evicted, "There are too many IKE SAs, so that of a peer that nobody vouches for has given way to another one.", "Name the peers that matter in a [[peer]] of the configuration, or verify their keys: btns trust verify HOST"},
 		{Stopping, "This host is stopping, so it takes no new peers.", ""},
+	}},
+	{Title: "Certificates that are refused", of: []Meaning{
+		{NoCertificate, "The peer asserts an identity that has to be proven by a certificate, and sends none.", "Have it send its certificate (strongSwan: send_cert = always). It may be somebody who poses as it."},
+		{certificateReason(chain.Expired), "A certificate of the peer, or of an authority above it, has ended.", "Renew that certificate; compare the clocks of both hosts."},
+		{certificateReason(chain.NotYetValid), "A certificate of the peer is not valid yet.", "Compare the clocks of both hosts."},
+		{certificateReason(chain.UnknownIssuer), "No authority that is configured for this peer has issued its certificate, or one between them is missing.", "Name the authority in `ca` of that [[peer]], if it is meant; let the peer send the certificates between the authority and its own."},
+		{certificateReason(chain.OtherID), "The certificate of the peer is not about the identity that it asserts, or it speaks from another address than it asserts.", "Have the identity put into the certificate (subjectAltName), or correct the identity on that host. It may be somebody who poses as it."},
+		{certificateReason(chain.NotForIKE), "The key usage of a certificate, or its extended key usage, says that it is meant for something else.", "Have a certificate issued with the key usage digitalSignature, and no extended key usage, or one for IKE or TLS."},
+		{certificateReason(chain.Misordered), "The first certificate that the peer sends is not its own.", "Put the own certificate of that host first in its file."},
+		{certificateReason(chain.TooMany), "The peer sends more certificates than four.", "Leave the root out of what that host sends."},
+		{certificateReason(chain.Invalid), "A certificate of the peer cannot be read, breaks a rule of its authority, or has a key of a kind that is not accepted.", "See the log line; have the certificate issued anew."},
 	}},
 	{Title: "Why what is recorded of a key has changed", of: []Meaning{
 		{"trust-forgotten", "The operator had it forgotten.", ""},

@@ -19,8 +19,10 @@ import (
 type Reload struct {
 	Policy *policy.Policy
 	Peers  []Peer
-	Trust  trust.Mode
-	Probe  probe.Scope
+	// Anchors are all authorities that Policy names.
+	Anchors Anchors
+	Trust   trust.Mode
+	Probe   probe.Scope
 }
 
 // Reloaded answers [Reload].
@@ -40,7 +42,8 @@ func (h *Host) reload(now time.Time, r Reload) {
 		return
 	}
 	c := change{now: now}
-	h.policy, h.cfg.Policy = r.Policy, r.Policy
+	h.policy, h.cfg.Policy, h.cfg.Anchors = r.Policy, r.Policy, r.Anchors
+	h.acceptAnchors()
 	h.book.SetMode(r.Trust)
 	h.probes.SetScope(r.Probe)
 	h.replacePeers(&c, r.Peers)
@@ -75,6 +78,9 @@ func distinct(peers []Peer) error {
 	seen := make(map[netip.Addr]string, len(peers))
 	for i := range peers {
 		p := &peers[i]
+		if !p.Remote.IsValid() {
+			continue
+		}
 		if other, ok := seen[p.Remote]; ok {
 			return fmt.Errorf("host: peers %q and %q have the same address %v", other, p.Name, p.Remote)
 		}
@@ -158,8 +164,11 @@ func (h *Host) rejudge(c *change, s *session) {
 // readmit finds the PAD entry of a peer that is here (BTNS-CORE-06), and asks trust about it under the mode that is in
 // force now.
 func (h *Host) readmit(now time.Time, s *session) error {
-	entry, err := h.policy.FindPAD(policy.Asserted{ID: s.who.ID, Method: policy.Method(s.who.Method), Key: s.who.Key, Addr: s.remote.Addr()})
+	entry, err := h.policy.FindPAD(s.claims())
 	if err != nil {
+		return err
+	}
+	if err := h.stillVouched(s, entry.Proof(s.claims())); err != nil {
 		return err
 	}
 	if s.who.Method == ikev2.SharedKey && s.pad != nil && !bytes.Equal(s.pad.PSK, entry.PSK) {

@@ -73,11 +73,16 @@ func (h *Host) replacePeers(c *change, peers []Peer) {
 	}
 	h.named, h.lengths = nil, nil
 	clear(h.byName)
+	clear(h.roaming)
 	clear(h.inside)
 	h.cfg.Peers = slices.Clone(peers)
 	c.widened = make(map[*peer]bool)
 	for i := range h.cfg.Peers {
 		cfg := h.ownKey(&h.cfg.Peers[i])
+		if !cfg.Remote.IsValid() {
+			h.roaming[cfg.Name] = cfg
+			continue
+		}
 		p := h.peerAt(c.now, cfg.Remote)
 		old := before[p]
 		delete(before, p)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -34,6 +35,9 @@ func (h *Host) view(now time.Time, p *peer) PeerView {
 		return v
 	}
 	v.Key, v.ID, v.Method, v.Assurance = s.who.Key.Fingerprint(), s.who.ID, methodName(s.who.Method), s.assurance
+	if s.pad != nil && v.Name == "" && s.pad.Kind == policy.ByID {
+		v.Name = s.pad.Name
+	}
 	v.IKE, v.Initiator, v.Btns, v.NAT = s.suite, s.initiator, s.btns, natName(s.nat)
 	for _, pair := range h.sas.With(p.addr) {
 		c := h.counters[flow.PairID(pair.ID)]

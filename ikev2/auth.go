@@ -2,8 +2,11 @@ package ikev2
 
 import (
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/ikev2/wire"
 )
@@ -234,7 +237,6 @@ var (
 	errWrongID     = errors.New("ikev2: the peer asserts another identity")
 	errWrongMethod = errors.New("ikev2: the peer authenticates in a way that is not accepted")
 	errWrongKey    = errors.New("ikev2: the peer shows another key than the one configured, or none")
-	errWrongPlace  = errors.New("ikev2: the peer asserts an address, and speaks from another one")
 	errBadProof    = errors.New("ikev2: the peer's AUTH does not verify")
 )
 
@@ -274,7 +276,9 @@ func (c *checking) proveKey(e *Endpoint, s *sa, r Remote, octets []byte) {
 	certified := len(keys) == 0 && r.Anchors != nil && !c.sent.IsZero()
 	switch {
 	case certified && isAddress(c.peer.ID) && c.peer.ID != identity.AddrID(s.remote.Addr()): // RFC 4945 §3.1.1
-		c.refuse(e, s, BadAuth, errWrongPlace)
+		c.refuse(e, s, BadAuth, &chain.Error{
+			Fault: chain.OtherID, Text: fmt.Sprintf("the peer asserts %v, and speaks from %v", c.peer.ID, s.remote.Addr()),
+		})
 		return
 	case certified:
 		keys = []identity.PublicKey{c.sent}
@@ -310,8 +314,8 @@ func (c *checking) computed(e *Endpoint, s *sa, j work) {
 		return
 	}
 	c.peer.Key, c.peer.Proven = job.key, job.proven
-	if until := job.proven.Until; !until.IsZero() {
-		s.session.expires = e.now.add(until.Sub(e.clock))
+	if until := job.proven.Until; !until.IsZero() { // the last second counts (RFC 5280 §4.1.2.5)
+		s.session.expires = e.now.add(until.Add(time.Second).Sub(e.clock))
 	}
 	c.judge(e, s)
 }

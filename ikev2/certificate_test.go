@@ -85,7 +85,7 @@ func TestCertificates(t *testing.T) {
 		{"another host name", o.host(fqdn("bank.example"), leaf, o.sub.Cert.Raw), Remote{Anchors: o.anchors}, chain.OtherID, nil},
 		{"another subject", o.host(identity.ID{Type: identity.IDDN, Data: string(o.root.Cert.RawSubject)}, leaf, o.sub.Cert.Raw), Remote{Anchors: o.anchors}, chain.OtherID, nil},
 		{"another mail address", o.host(mail, leaf, o.sub.Cert.Raw), Remote{Anchors: o.anchors}, chain.OtherID, nil},
-		{"an address that nobody speaks from", o.host(identity.AddrID(addrC), o.root.Issue(pub, at(net.IP(addrC.AsSlice())))), Remote{Anchors: o.anchors}, "", errWrongPlace},
+		{"an address that nobody speaks from", o.host(identity.AddrID(addrC), o.root.Issue(pub, at(net.IP(addrC.AsSlice())))), Remote{Anchors: o.anchors}, chain.OtherID, nil},
 		{"one that may not sign", o.host(fqdn("gw.example"), o.root.Issue(pub, gw, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment })), Remote{Anchors: o.anchors}, chain.NotForIKE, nil},
 		{"RFC 7296 §3.6: the authority first", o.host(fqdn("gw.example"), o.sub.Cert.Raw, leaf), Remote{Anchors: o.anchors}, "", errBadProof},
 		{"too many", o.host(fqdn("gw.example"), leaf, o.sub.Cert.Raw, o.sub.Cert.Raw, o.sub.Cert.Raw, o.root.Cert.Raw), Remote{Anchors: o.anchors}, chain.TooMany, nil},

@@ -133,6 +133,9 @@ func (p *Policy) constrain(ref PeerRef, local, remote selector.Set, mode protect
 	case ref.anonymous():
 		remote = remote.Intersect(observed) // BTNS-CORE-67
 	}
+	if ref.Entry.Here {
+		remote = remote.Intersect(observed)
+	}
 	if unnamed && mode == protect.Transport { // BTNS-CORE-66
 		remote = remote.Intersect(observed)
 		local = local.Intersect(selector.Set{selector.Host(ref.LocalAddr)})

@@ -18,6 +18,17 @@ type IDRange struct {
 // IsZero reports whether the range has no IDs.
 func (r IDRange) IsZero() bool { return r == IDRange{} }
 
+// String shows a range as the configuration has it.
+func (r IDRange) String() string {
+	switch {
+	case r.Domain != "":
+		return "*" + r.Domain
+	case r.Subtree != "":
+		return "*," + strings.TrimPrefix(identity.ID{Type: identity.IDDN, Data: r.Subtree}.String(), "dn:")
+	}
+	return r.Prefix.String()
+}
+
 // Matches reports whether an asserted ID lies within the range.
 func (r IDRange) Matches(id identity.ID) bool {
 	switch id.Type {

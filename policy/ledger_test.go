@@ -369,3 +369,50 @@ func TestProof(t *testing.T) {
 		t.Errorf("%v", pr)
 	}
 }
+
+// An entry that says Here keeps its peers to the address that they speak from, whatever else they ask for or may have.
+func TestHere(t *testing.T) {
+	spd := []Entry{{Name: "all", Action: Protect, Local: selector.Any(), Remote: selector.Any(), Offer: DefaultOffer(true)}}
+	for _, c := range []struct {
+		name  string
+		entry PADEntry
+		want  string // empty: refused
+	}{
+		{"without it", PADEntry{}, "any"},
+		{"with it", PADEntry{Here: true}, "192.0.2.7/32"},
+		{"within a constraint", PADEntry{Here: true, Constraint: set(t, "192.0.2.0/24")}, "192.0.2.7/32"},
+		{"outside its constraint", PADEntry{Here: true, Constraint: set(t, "198.51.100.0/24")}, ""},
+	} {
+		c.entry.Name, c.entry.Kind, c.entry.IDs, c.entry.Anchors = "staff", ByID, IDRange{Domain: ".staff.example"}, []string{"ca"}
+		p := compose(t, spd, []PADEntry{c.entry})
+		ref := PeerRef{Entry: p.Entry("staff"), Assurance: identity.Verified, LocalAddr: addr("192.0.2.1"), RemoteAddr: addr("192.0.2.7")}
+		g, err := p.AuthorizeChild(ref, selector.Any(), selector.Any(), protect.Transport, nil)
+		switch {
+		case c.want == "" && err == nil:
+			t.Errorf("%s: %v", c.name, g.Remote)
+		case c.want == "any" && (err != nil || !g.Remote.Covers(selector.Any())):
+			t.Errorf("%s: %v, %v", c.name, g.Remote, err)
+		case c.want == "192.0.2.7/32" && (err != nil || g.Remote.String() != c.want):
+			t.Errorf("%s: %v, %v", c.name, g.Remote, err)
+		}
+	}
+}
+
+// Entries are shown with what they are about.
+func TestIDText(t *testing.T) {
+	dn, err := identity.ParseName("O=Example, C=DE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, e := range map[string]PADEntry{
+		"fqdn:gw.example": {ID: id(t, "gw.example")}, "*.example": {IDs: IDRange{Domain: ".example"}}, "*@example": {IDs: IDRange{Domain: "@example"}},
+		"192.0.2.0/24": {IDs: IDRange{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}, "*,O=Example,C=DE": {IDs: IDRange{Subtree: dn}}, "": {Kind: AnyKey},
+	} {
+		if got := e.IDText(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if !(IDRange{Subtree: dn}).Matches(id(t, "CN=x, OU=y, o=example, C=DE")) || (IDRange{Subtree: dn}).Matches(id(t, "CN=x, O=Example")) {
+		t.Error("a subtree")
+	}
+}

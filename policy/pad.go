@@ -59,7 +59,20 @@ type PADEntry struct {
 	// Constraint is the selectors that the peer may have on its own side. Nil: for ByID anything, for the other kinds
 	// the address that it speaks from (BTNS-CORE-67).
 	Constraint selector.Set
-	Search     Search
+	// Here keeps the peer to the address that it speaks from, whatever else it may have.
+	Here   bool
+	Search Search
+}
+
+// IDText is the identities that the entry is about, for people; empty for entries of other kinds.
+func (e *PADEntry) IDText() string {
+	switch {
+	case !e.ID.IsZero():
+		return e.ID.String()
+	case !e.IDs.IsZero():
+		return e.IDs.String()
+	}
+	return ""
 }
 
 // String names the entry and shows no secret.

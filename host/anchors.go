@@ -1,0 +1,109 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/ikev2/chain"
+	"github.com/btns-ipsec/btns/policy"
+)
+
+// Anchors are the authorities that the PAD names, by the names that it has for them. A name without any is nobody's.
+type Anchors map[string]*chain.Anchors
+
+// Of returns the authorities of all of some names.
+func (a Anchors) Of(names []string) *chain.Anchors {
+	var list []*chain.Anchors
+	for _, n := range names {
+		list = append(list, a[n])
+	}
+	return chain.Join(list...)
+}
+
+// entries is what the configuration has of entries of the PAD beside the PAD, by their names.
+type entries struct {
+	byName  map[string]*peer // the configured peers
+	roaming map[string]*Peer // those without an address
+}
+
+// acceptAnchors has peers asked for certificates of the authorities that the PAD names.
+func (h *Host) acceptAnchors() {
+	var names []string
+	for i := range h.policy.PAD() {
+		names = append(names, h.policy.PAD()[i].Anchors...)
+	}
+	h.endpoint.Accept(h.cfg.Anchors.Of(names))
+}
+
+// anchorsFor are the authorities that may vouch for a configured peer; nil: it is no matter of certificates.
+func (h *Host) anchorsFor(name string) *chain.Anchors {
+	if e := h.policy.Entry(name); e != nil && len(e.Anchors) > 0 {
+		return h.cfg.Anchors.Of(e.Anchors)
+	}
+	return nil
+}
+
+// selfFor is how this host shows itself to the peers of a PAD entry.
+func (h *Host) selfFor(name string, local netip.Addr) ikev2.Local {
+	if p := h.configuredFor(name); p != nil {
+		return p.selfAt(local)
+	}
+	if p := h.roaming[name]; p != nil {
+		return p.selfAt(local)
+	}
+	return h.self()
+}
+
+// asserted is what a peer of a session, who has proven it, once asserted.
+func (s *session) claims() policy.Asserted {
+	return policy.Asserted{
+		ID: s.who.ID, Method: policy.Method(s.who.Method), Key: s.who.Key, Addr: s.remote.Addr(),
+		Chain: s.who.Proven != chain.Verified{},
+	}
+}
+
+// stillVouched says why the authority that vouched for a peer does so no more, or nil.
+func (h *Host) stillVouched(s *session, proof policy.Proof) error {
+	if len(proof.Anchors) == 0 || h.cfg.Anchors.Of(proof.Anchors).Holds(s.who.Proven.Anchor) {
+		return nil
+	}
+	return &chain.Error{
+		Fault: chain.UnknownIssuer,
+		Text:  fmt.Sprintf("the authority %s, which vouched for %v, is not configured any more", s.who.Proven.Issuer, s.who.ID),
+	}
+}
+
+// tellUnproven tells of a peer whose certificates do not prove what it asserts. Others see such refusals by their own attempts
+// only.
+func (h *Host) tellUnproven(now time.Time, s *session, err error) {
+	var bad *chain.Error
+	if !errors.As(err, &bad) || s.pad == nil {
+		return
+	}
+	r := certificateReason(bad.Fault)
+	h.report(now, Report{
+		Kind: PeerRefused, Level: Warn, Remote: s.remote.Addr(), Reason: r, Hint: r.Meaning().Hint,
+		Text: fmt.Sprintf("peer refused by PAD entry %q: %s (unproven ID %v)", s.pad.Name, bad.Text, s.who.ID),
+	})
+}
+
+// certificate says what the certificates of a session prove.
+func (w *walk) certificate(s *session) {
+	if v := s.who.Proven; v != (chain.Verified{}) {
+		w.say(stepKey, "its certificate is that of %s, and proves %v under the authority %s until %s",
+			v.Subject, s.who.ID, v.Issuer, v.Until.UTC().Format(time.DateTime))
+	}
+}
+
+// wanted says by what a configured peer would have to prove who it is.
+func (w *walk) wanted(name string) {
+	text := fmt.Sprintf("the peer has to satisfy the entry %q", name)
+	if a := w.h.anchorsFor(name); a != nil {
+		text += fmt.Sprintf(": to prove %s by a certificate under %s", w.h.policy.Entry(name).IDText(), strings.Join(a.Names(), " or "))
+	}
+	w.say(stepPAD, "%s", text)
+}
