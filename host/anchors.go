@@ -47,15 +47,16 @@ func (h *Host) anchorsFor(name string) *chain.Anchors {
 	return nil
 }
 
-// selfFor is how this host shows itself to the peers of a PAD entry.
-func (h *Host) selfFor(name string, local netip.Addr) ikev2.Local {
-	if p := h.configuredFor(name); p != nil {
-		return p.selfAt(local)
+// selfFor is how this host shows itself to the peers of a PAD entry, and what is otherwise with their IKE SAs.
+func (h *Host) selfFor(name string, local netip.Addr) (ikev2.Local, *ikev2.Override) {
+	p := h.configuredFor(name)
+	if p == nil {
+		p = h.roaming[name]
 	}
-	if p := h.roaming[name]; p != nil {
-		return p.selfAt(local)
+	if p == nil {
+		return h.self(), nil
 	}
-	return h.self()
+	return p.selfAt(local), p.IKE
 }
 
 // asserted is what a peer of a session, who has proven it, once asserted.

@@ -225,6 +225,23 @@ func TestSelfAt(t *testing.T) {
 	}
 }
 
+// What is said of the IKE SAs with a peer holds whoever begins.
+func TestOverrideOfResponder(t *testing.T) {
+	for _, o := range []*ikev2.Override{nil, {Liveness: 2 * time.Second}} {
+		w := newWorld(t)
+		a := w.box("a", addrA, transport(t, StartListen, addrB, func(p *Peer) { p.IKE = o }))
+		b := w.box("b", addrB, transport(t, StartUp, addrA))
+		w.pass(time.Second)
+		a.want(addrB, StateProtected, flow.Protect)
+		b.kill()
+		before := a.exchanges(informational)
+		w.pass(5 * time.Second)
+		if asked := a.exchanges(informational) > before; asked != (o != nil) {
+			t.Errorf("%+v: asked whether the peer lives: %v", o, asked)
+		}
+	}
+}
+
 // A peer of a tunnel leaves the source address to the system, others have that of the SA.
 func TestInsideLocal(t *testing.T) {
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,9 +43,10 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	}
 	s.pad, s.who.ID = entry, q.ID
 	h.claim(s, entry.Kind == policy.ByID || entry.Kind == policy.ByKey)
-	answer := ikev2.Credential{SA: q.SA, Local: h.selfFor(entry.Name, q.Local.Addr())}
+	answer := ikev2.Credential{SA: q.SA}
+	answer.Local, answer.Override = h.selfFor(entry.Name, q.Local.Addr())
 	if entry.Kind == policy.Null && h.cfg.IKE.Liveness == 0 {
-		answer.Override = &ikev2.Override{Liveness: withoutKeyAlive}
+		answer.Override = alive(answer.Override, withoutKeyAlive)
 	}
 	proof := entry.Proof(asserted)
 	answer.Remote = ikev2.Remote{Keys: proof.Keys, PSK: proof.PSK, AnyNull: proof.Null}
@@ -55,6 +57,16 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 		answer.Remote.ID = proof.ID
 	}
 	h.ike(now, answer)
+}
+
+// alive is o with liveness checks, unless it has some.
+func alive(o *ikev2.Override, every time.Duration) *ikev2.Override {
+	var out ikev2.Override
+	if o != nil {
+		out = *o
+	}
+	out.Liveness = cmp.Or(out.Liveness, every)
+	return &out
 }
 
 func (h *Host) configuredFor(name string) *Peer {

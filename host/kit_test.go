@@ -498,6 +498,7 @@ func (b *box) exchanges(x byte) (n int) {
 const (
 	ikeSAInit     = 34
 	createChildSA = 36
+	informational = 37
 )
 
 // nobody is a wire that ends at the first host.

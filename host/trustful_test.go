@@ -382,7 +382,6 @@ func TestUnanswered(t *testing.T) {
 			w := newWorld(t)
 			a, b := w.meet()
 			w.pass(20 * time.Second)
-			const informational = 37
 			before := a.exchanges(informational)
 			for range 60 {
 				c.traffic(w, a, b)
