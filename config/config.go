@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
@@ -26,7 +28,9 @@ type Config struct {
 	Trust  trust.Mode
 	Policy *policy.Policy
 	Peers  []Peer
-	aes    bool // this machine is quick at it
+	// Anchors are the authorities that the PAD names, by the names of their files.
+	Anchors host.Anchors
+	aes     bool // this machine is quick at it
 	// Warnings are what an operator should look at, in plain words.
 	Warnings []string
 }
@@ -63,13 +67,14 @@ const (
 	SelfSigned                 // as RawKey, and ours is sent in a certificate
 	PSK                        // by a shared secret
 	Null                       // not at all (RFC 7619)
+	X509                       // by certificates of authorities that each knows
 )
 
 // Peer is one [[peer]]. What it must show, and which selectors it may ask for, stands in the PAD entry of its name.
 type Peer struct {
 	Name   string
 	Local  netip.Addr // invalid: the system chooses
-	Remote netip.Addr
+	Remote netip.Addr // invalid: it comes from anywhere
 	Credentials
 	Mode      protect.Mode
 	InsideL   []netip.Prefix // tunnel mode: what is protected on our side
@@ -90,9 +95,13 @@ type Credentials struct {
 	LocalID  identity.ID // zero: the address that is used
 	RemoteID identity.ID // zero: whatever the peer says
 	Key      identity.Signer
-	OwnKey   bool   // Key is for this peer; false: the host's key is used
-	SendKey  bool   // CERT payload with the raw key
-	Cert     []byte // to send; nil with SelfSigned: one is made
+	OwnKey   bool           // Key is for this peer; false: the host's key is used
+	SendKey  bool           // CERT payload with the raw key
+	Cert     []byte         // to send; nil with SelfSigned: one is made
+	Above    [][]byte       // certificates that are sent behind Cert
+	IDs      policy.IDRange // that the peer may be of, instead of RemoteID
+	Anchors  []string       // of the Config
+	own      *chain.Own
 	Keys     []identity.PublicKey
 	Prints   []identity.Fingerprint
 	Secret   Secret

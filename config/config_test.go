@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/btns-ipsec/btns/identity"
+	"github.com/btns-ipsec/btns/ikev2/chain/chaintest"
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
@@ -37,7 +38,8 @@ func signer(t testing.TB, n byte) identity.Signer {
 func files(t testing.TB) map[string][]byte {
 	t.Helper()
 	private, err := identity.MarshalPrivateKey(signer(t, 1))
-	if err != nil {
+	other, err2 := identity.MarshalPrivateKey(signer(t, 3))
+	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
 	cert := func(s identity.Signer) []byte {
@@ -47,11 +49,21 @@ func files(t testing.TB) map[string][]byte {
 		}
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	}
+	root, old := chaintest.NewAuthority(t, "root", chaintest.Now(year)), chaintest.NewAuthority(t, "old", chaintest.Now(-time.Hour))
+	sub := root.Sub("sub", chaintest.Now(year))
+	own := signer(t, 1).Public.Crypto()
+	host := sub.Issue(own, chaintest.Now(year), chaintest.DNS("host.example.org"))
 	return map[string][]byte{
+		"ca.pem": chaintest.PEM(root.Cert.Raw), "other-ca.pem": chaintest.PEM(old.Cert.Raw), "bundle.pem": chaintest.PEM(root.Cert.Raw, old.Cert.Raw),
+		"host.pem": chaintest.PEM(host, sub.Cert.Raw), "backwards.pem": chaintest.PEM(sub.Cert.Raw, host), "host.key": private, "other.key": other,
+		"expired.pem": chaintest.PEM(root.Issue(own, chaintest.Now(-time.Hour), chaintest.DNS("host.example.org"))),
+		"alone.pem":   chaintest.PEM(sub.Issue(own, chaintest.Now(year))), "broken.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}),
 		"own-key.pem": private, "own-cert.pem": cert(signer(t, 1)), "psk": []byte("interop\n"),
 		"peer-key.pem": []byte(signer(t, 2).Public.PublicPEM()), "peer-cert.pem": cert(signer(t, 2)),
 	}
 }
+
+const year = 365 * 24 * time.Hour
 
 func parse(t testing.TB, text string) (*Config, error) {
 	t.Helper()

@@ -10,6 +10,7 @@ type file struct {
 	Probe  any          `toml:"probe"`
 	Trust  string       `toml:"trust"`
 	Log    fileLog      `toml:"log"`
+	X509   fileX509     `toml:"x509"`
 	Rest   fileDefault  `toml:"default"`
 	Peer   []filePeer   `toml:"peer"`
 	Policy []filePolicy `toml:"policy"`
@@ -18,6 +19,13 @@ type file struct {
 type fileLog struct {
 	Format string `toml:"format"`
 	Level  string `toml:"level"`
+}
+
+// fileX509 is what each [[peer]] with auth "x509" has that says nothing else.
+type fileX509 struct {
+	CA          any    `toml:"ca"`
+	Certificate string `toml:"certificate"`
+	OwnKey      string `toml:"own_key"`
 }
 
 type fileDefault struct {
@@ -40,6 +48,7 @@ type filePeer struct {
 	ID           string   `toml:"id"`
 	LocalID      string   `toml:"local_id"`
 	Key          any      `toml:"key"`
+	CA           any      `toml:"ca"`
 	OwnKey       string   `toml:"own_key"`
 	Certificate  string   `toml:"certificate"`
 	SendKey      *bool    `toml:"send_key"`

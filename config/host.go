@@ -11,7 +11,7 @@ import (
 // has them.
 func (c *Config) Host() host.Config {
 	h := host.Config{
-		Policy: c.Policy, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
+		Policy: c.Policy, Anchors: c.Anchors, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
 		IKE: ikev2.Config{IKE: ikev2.DefaultProposals(c.aes)},
 	}
 	for i := range c.Peers {
@@ -43,7 +43,7 @@ func (p *Peer) host() host.Peer {
 }
 
 func (p *Peer) self() ikev2.Local {
-	l := ikev2.Local{ID: p.LocalID, SendKey: p.SendKey, Certificate: p.Cert}
+	l := ikev2.Local{ID: p.LocalID, SendKey: p.SendKey, Certificate: p.Cert, Above: p.Above}
 	switch p.Auth {
 	case PSK:
 		l.Method, l.PSK = ikev2.SharedKey, p.Secret

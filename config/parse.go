@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
 	"github.com/btns-ipsec/btns/protect"
@@ -24,13 +25,18 @@ type reader struct {
 	name string
 	read func(string) ([]byte, error)
 	at   map[string]position
-	aes  bool // what is offered begins with AES
+	now  time.Time // by which certificates have ended
+	aes  bool      // what is offered begins with AES
 	errs []*Error
 
 	listen  []netip.Addr
 	pad     []policy.PADEntry
 	spd     []policy.Entry
 	nullPAD string // the [[peer]] without authentication, if there is one
+
+	x509     fileX509
+	anchors  host.Anchors // by the names of their files; nil: the file is wrong
+	warnings []string
 }
 
 // Parse reads a document. name is for messages; read opens the files that the document names.
@@ -46,7 +52,7 @@ func parseOn(name string, text []byte, read func(string) ([]byte, error), aes bo
 	if err := d.Decode(&f); err != nil {
 		return nil, tomlError(name, err)
 	}
-	r := &reader{name: name, read: read, aes: aes, at: positions(text)}
+	r := &reader{name: name, read: read, aes: aes, at: positions(text), now: time.Now(), x509: f.X509, anchors: host.Anchors{}}
 	c := r.config(&f)
 	if len(r.errs) > 0 {
 		return nil, r.joined()
@@ -55,7 +61,7 @@ func parseOn(name string, text []byte, read func(string) ([]byte, error), aes bo
 	if err != nil {
 		return nil, &Error{File: name, Text: err.Error()}
 	}
-	c.Policy, c.Warnings = p, append(c.Warnings, p.Warnings()...)
+	c.Policy, c.Anchors, c.Warnings = p, r.anchors, append(r.warnings, p.Warnings()...)
 	return c, nil
 }
 
@@ -138,6 +144,7 @@ func (r *reader) config(f *file) *Config {
 	for i := range f.Policy {
 		r.spd = append(r.spd, r.entry(fmt.Sprintf("policy[%d]", i), &f.Policy[i], names))
 	}
+	r.unusedX509(c.Peers)
 	r.rest(&f.Rest)
 	return c
 }

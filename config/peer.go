@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"net/netip"
@@ -19,8 +20,8 @@ func (r *reader) peer(key string, f *filePeer) Peer {
 	p := Peer{
 		Name: f.Name,
 		Credentials: Credentials{
-			Auth:    oneOf(r, key+".auth", f.Auth, 0, map[string]Auth{"rawkey": RawKey, "selfsigned": SelfSigned, "psk": PSK, "null": Null}),
-			LocalID: r.id(key+".local_id", f.LocalID), RemoteID: r.id(key+".id", f.ID),
+			Auth:    oneOf(r, key+".auth", f.Auth, 0, map[string]Auth{"rawkey": RawKey, "selfsigned": SelfSigned, "psk": PSK, "null": Null, "x509": X509}),
+			LocalID: r.id(key+".local_id", f.LocalID),
 		},
 		Childless: f.Childless,
 		Start:     oneOf(r, key+".start", f.Start, OnDemand, map[string]Start{"on-demand": OnDemand, "up": Up, "listen": Listen}),
@@ -28,13 +29,14 @@ func (r *reader) peer(key string, f *filePeer) Peer {
 		Lifetime:  r.lifetime(key, f.Rekey, f.Lifetime, policy.DefaultLifetime()),
 	}
 	if p.Name == "" {
-		p.Name = f.Address
+		p.Name = cmp.Or(f.Address, f.ID)
 	}
 	if f.Auth == "" {
-		r.fail(key+".auth", `it is missing; write "rawkey", "selfsigned", "psk" or "null"`)
+		r.fail(key+".auth", `it is missing; write "rawkey", "selfsigned", "psk", "x509" or "null"`)
 	}
+	r.remoteID(key+".id", f.ID, &p)
 	if f.Address == "" {
-		r.fail(key+".address", "it is missing; write the address that IKE is spoken with")
+		r.nowhere(key, f, &p)
 	} else {
 		p.Remote, _ = r.addr(key+".address", f.Address)
 	}
@@ -93,7 +95,10 @@ func (r *reader) inside(key string, f *filePeer, p *Peer) {
 
 func (r *reader) credentials(key string, f *filePeer, p *Peer) {
 	signs := p.Auth == RawKey || p.Auth == SelfSigned
-	for name, given := range map[string]bool{"key": f.Key != nil, "own_key": f.OwnKey != "", "certificate": f.Certificate != "", "send_key": f.SendKey != nil} {
+	x509 := p.Auth == X509
+	for name, given := range map[string]bool{
+		"key": f.Key != nil, "own_key": f.OwnKey != "" && !x509, "certificate": f.Certificate != "" && !x509, "send_key": f.SendKey != nil,
+	} {
 		if given && !signs && p.Auth != 0 {
 			r.fail(key+"."+name, "it means nothing with auth %q; remove it", f.Auth)
 		}
@@ -103,13 +108,18 @@ func (r *reader) credentials(key string, f *filePeer, p *Peer) {
 			r.fail(key+"."+name, "it means nothing with auth %q; remove it", f.Auth)
 		}
 	}
+	if f.CA != nil && !x509 && p.Auth != 0 {
+		r.fail(key+".ca", "it means nothing with auth %q; remove it", f.Auth)
+	}
 	switch {
+	case x509:
+		r.certified(key, f, p)
 	case signs:
 		r.peerKeys(key+".key", f.Key, p)
 		r.ownKey(key, f, p)
 	case p.Auth == PSK:
 		p.Secret = r.secret(key, f)
-		if p.RemoteID.IsZero() && p.Remote.IsValid() {
+		if p.RemoteID.IsZero() && p.IDs.IsZero() && p.Remote.IsValid() {
 			p.RemoteID = identity.AddrID(p.Remote)
 		}
 	}
@@ -119,6 +129,8 @@ func (r *reader) credentials(key string, f *filePeer, p *Peer) {
 // shared secret (zero while only the routes know it), else nothing (BTNS-CORE-42).
 func ownID(p *Peer) identity.ID {
 	switch {
+	case p.own != nil:
+		return p.own.ID()
 	case p.Cert != nil:
 		if id, err := identity.SubjectID(p.Cert); err == nil {
 			return id
@@ -184,13 +196,7 @@ func (r *reader) ownKey(key string, f *filePeer, p *Peer) {
 		p.SendKey = *f.SendKey
 	}
 	if f.OwnKey != "" {
-		if text, ok := r.open(key+".own_key", f.OwnKey); ok {
-			s, err := identity.ParsePrivateKey(text)
-			if err != nil {
-				r.fail(key+".own_key", "%s: %v; write a PEM file with a private key", f.OwnKey, err)
-			}
-			p.Key, p.OwnKey = s, err == nil
-		}
+		p.Key, p.OwnKey = r.privateKey(key+".own_key", f.OwnKey)
 	}
 	if f.Certificate == "" {
 		return
@@ -214,6 +220,18 @@ func (r *reader) ownKey(key string, f *filePeer, p *Peer) {
 	default:
 		p.Cert = der
 	}
+}
+
+func (r *reader) privateKey(key, name string) (identity.Signer, bool) {
+	text, ok := r.open(key, name)
+	if !ok {
+		return identity.Signer{}, false
+	}
+	s, err := identity.ParsePrivateKey(text)
+	if err != nil {
+		r.fail(key, "%s: %v; write a PEM file with a private key", name, err)
+	}
+	return s, err == nil
 }
 
 // secret reads a shared secret. No message shows it.
@@ -250,6 +268,11 @@ func (r *reader) secretText(key, text string) Secret {
 // entries adds what PAD and SPD say about p.
 func (r *reader) entries(key string, p *Peer, marks protect.Marks) {
 	if !p.Remote.IsValid() {
+		if !p.RemoteID.IsZero() || !p.IDs.IsZero() {
+			r.pad = append(r.pad, policy.PADEntry{
+				Name: p.Name, Kind: policy.ByID, ID: p.RemoteID, IDs: p.IDs, PSK: p.Secret, Anchors: p.Anchors, Here: true,
+			})
+		}
 		return
 	}
 	pad := policy.PADEntry{Name: p.Name, Keys: p.Keys, Fingerprints: p.Prints, Constraint: selector.Set{selector.Host(p.Remote)}}
@@ -271,7 +294,9 @@ func (r *reader) entries(key string, p *Peer, marks protect.Marks) {
 		}
 		pad.Kind, r.nullPAD, spd.NullOK = policy.Null, p.Name, true
 	case p.Auth == PSK:
-		pad.Kind, pad.ID, pad.PSK = policy.ByID, p.RemoteID, p.Secret
+		pad.Kind, pad.ID, pad.IDs, pad.PSK = policy.ByID, p.RemoteID, p.IDs, p.Secret
+	case p.Auth == X509:
+		pad.Kind, pad.ID, pad.IDs, pad.Anchors = policy.ByID, p.RemoteID, p.IDs, p.Anchors
 	case p.RemoteID.IsZero():
 		pad.Kind, pad.Addr = policy.ByKey, p.Remote
 	default:

@@ -86,8 +86,11 @@ func (r *reader) id(key, text string) identity.ID {
 		return identity.ID{}
 	}
 	id, err := identity.ParseID(text)
-	if err != nil {
-		r.fail(key, `%v; write for instance "host.example", "user@host.example" or "192.0.2.7"`, err)
+	switch {
+	case err != nil:
+		r.fail(key, `%v; write for instance "host.example", "user@host.example", "192.0.2.7" or "CN=host, O=Example"`, err)
+	case id.Type == identity.IDDN && backwards(strings.TrimPrefix(text, "dn:")):
+		r.fail(key, `%q begins with its most general part; write it the other way round, "CN=..., O=..., C=..." (RFC 4514)`, text)
 	}
 	return id
 }

@@ -34,6 +34,9 @@ type effective struct {
 	Lifetime     float64  `json:"lifetime_seconds,omitempty"`
 	Match        string   `json:"match,omitempty"` // how an entry of the PAD tells its peers
 	Auth         string   `json:"auth,omitempty"`
+	ID           string   `json:"id,omitempty"`       // that the peer has to prove
+	CA           []string `json:"ca,omitempty"`       // files with the authorities that may prove it
+	LocalID      string   `json:"local_id,omitempty"` // what the peer is told; empty: the address that is used
 }
 
 func effectiveOf(c *config.Config) []effective {
@@ -52,12 +55,13 @@ func effectiveOf(c *config.Config) []effective {
 	}
 	for i := range c.Policy.PAD() {
 		e := &c.Policy.PAD()[i]
-		out = append(out, effective{Kind: "pad", Name: e.Name, Match: e.Kind.String(), Remote: constraintText(e)})
+		out = append(out, effective{Kind: "pad", Name: e.Name, Match: e.Kind.String(), Remote: constraintText(e), ID: e.IDText(), CA: e.Anchors})
 	}
 	for i := range c.Peers {
 		p := &c.Peers[i]
 		out = append(out, effective{
-			Kind: "peer", Name: p.Name, Local: addrText(p.Local), Remote: p.Remote.String(), Mode: p.Mode.String(), Auth: authName(p.Auth),
+			Kind: "peer", Name: p.Name, Local: addrText(p.Local), Remote: remoteText(p), Mode: modeName(p), Auth: authName(p.Auth),
+			ID: peerID(p), CA: p.Anchors, LocalID: localID(p),
 			Offer: suites(p.ESP), Rekey: p.Lifetime.Soft.Time.Seconds(), Lifetime: p.Lifetime.Hard.Time.Seconds(),
 		})
 	}
@@ -102,21 +106,38 @@ func entryText(e *policy.Entry) string {
 	return text
 }
 
-func padText(e *policy.PADEntry) string { return fmt.Sprintf("%v; may have %s", e, constraintText(e)) }
+func padText(e *policy.PADEntry) string {
+	text := e.String()
+	if id := e.IDText(); id != "" {
+		text += " " + id
+	}
+	if len(e.Anchors) > 0 {
+		text += ", by a certificate under " + strings.Join(e.Anchors, " or ")
+	}
+	return text + "; may have " + constraintText(e)
+}
 
 // constraintText is which addresses the peers of an entry may have.
 func constraintText(e *policy.PADEntry) string {
+	const here = "the address that it speaks from"
 	switch {
+	case e.Here && e.Constraint == nil:
+		return here
+	case e.Here:
+		return e.Constraint.String() + ", and of it " + here
 	case e.Constraint != nil:
 		return e.Constraint.String()
 	case e.Kind == policy.ByID:
 		return "any address"
 	}
-	return "the address that it speaks from"
+	return here
 }
 
 func peerText(p *config.Peer) string {
-	text := fmt.Sprintf("peer %s at %v, %v mode, auth %s", p.Name, p.Remote, p.Mode, authName(p.Auth))
+	text := fmt.Sprintf("peer %s at %s, %s, auth %s", p.Name, remoteText(p), or(modeName(p), "any")+" mode", authName(p.Auth))
+	if p.Auth == config.X509 {
+		text += fmt.Sprintf(", id %s, certified by %s; we are %s", peerID(p), strings.Join(p.Anchors, " or "), localID(p))
+	}
 	if p.Local.IsValid() {
 		text += fmt.Sprintf(", from %v", p.Local)
 	}
@@ -126,8 +147,40 @@ func peerText(p *config.Peer) string {
 	return text
 }
 
+func remoteText(p *config.Peer) string {
+	if !p.Remote.IsValid() {
+		return "any address"
+	}
+	return p.Remote.String()
+}
+
+// modeName is the mode of a peer; one without an address has what the policy says.
+func modeName(p *config.Peer) string {
+	if !p.Remote.IsValid() {
+		return ""
+	}
+	return p.Mode.String()
+}
+
+func peerID(p *config.Peer) string {
+	switch {
+	case !p.IDs.IsZero():
+		return p.IDs.String()
+	case !p.RemoteID.IsZero():
+		return p.RemoteID.String()
+	}
+	return ""
+}
+
+func localID(p *config.Peer) string {
+	if p.LocalID.IsZero() {
+		return ""
+	}
+	return p.LocalID.String()
+}
+
 func authName(a config.Auth) string {
-	return map[config.Auth]string{config.RawKey: "rawkey", config.SelfSigned: "selfsigned", config.PSK: "psk", config.Null: "null"}[a]
+	return map[config.Auth]string{config.X509: "x509", config.RawKey: "rawkey", config.SelfSigned: "selfsigned", config.PSK: "psk", config.Null: "null"}[a]
 }
 
 // modeText is a mode; without one it is the peer's choice.

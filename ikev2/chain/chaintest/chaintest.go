@@ -114,6 +114,14 @@ func Until(at time.Time) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.NotAfter = at }
 }
 
+// Now has a certificate be valid from a year ago on, for as long a time as said from now: for programs that read a clock.
+func Now(valid time.Duration) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		now := time.Now()
+		c.NotBefore, c.NotAfter = now.AddDate(-1, 0, 0), now.Add(valid)
+	}
+}
+
 // PEM writes certificates as files have them.
 func PEM(ders ...[]byte) (out []byte) {
 	for _, der := range ders {
