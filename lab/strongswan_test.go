@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 type meeting struct {
 	name    string
 	kase    string
-	auth    string   // of our configuration: "psk", "rawkey", "selfsigned"
+	auth    string   // of our configuration: "psk", "rawkey", "selfsigned", "x509"
+	id      string   // of strongSwan; default: b.lab.example
 	v6      bool     // outside and inside
 	key     string   // type of the keys
 	ike     string   // proposal
@@ -53,6 +55,10 @@ func TestStrongSwan(t *testing.T) {
 		{name: "raw public keys, RSA", kase: "rawkey", auth: "rawkey", key: "rsa2048"},
 		{name: "self-signed certificates", kase: "selfsigned", auth: "selfsigned"},
 		{name: "self-signed certificates, P-256", kase: "selfsigned", auth: "selfsigned", key: "ecdsa256"},
+		{name: "certificates of an authority", kase: "x509", auth: "x509", then: wasCertified},
+		{name: "certificates of an authority, P-256", kase: "x509", auth: "x509", key: "ecdsa256"},
+		{name: "certificates of an authority, RSA, one of a range", kase: "x509", auth: "x509", key: "rsa2048", id: "*.lab.example"},
+		{name: "certificates of an authority, subjects", kase: "x509dn", auth: "x509", id: "CN=b.lab.example, O=lab, C=XX", config: []string{`local_id = "CN=a.lab.example, O=lab, C=XX"`}},
 		{name: "shared key", kase: "psk", auth: "psk"},
 		{name: "IPv6", kase: "v6", auth: "psk", v6: true},
 		{name: "fragments", kase: "fragment", auth: "selfsigned", key: "rsa3072", then: sawFragments},
@@ -150,7 +156,7 @@ func (m meeting) toml(dir string, got *met, initiate bool) string {
 	}
 	lines := []string{
 		"[[peer]]", `name = "strongswan"`, fmt.Sprintf("address = %q", got.outside), fmt.Sprintf("auth = %q", m.auth),
-		`id = "b.lab.example"`, `local_id = "a.lab.example"`,
+		fmt.Sprintf("id = %q", cmp.Or(m.id, "b.lab.example")),
 		fmt.Sprintf("local = [%q]", got.from+"/"+bits), fmt.Sprintf("remote = [%q]", got.to+"/"+bits),
 		fmt.Sprintf("ike = [%q]", ike), fmt.Sprintf("esp = [%q]", esp), fmt.Sprintf("start = %q", start),
 	}
@@ -161,12 +167,35 @@ func (m meeting) toml(dir string, got *met, initiate bool) string {
 	case "rawkey":
 		file("own_key", "private/self.pem")
 		file("key", "pubkey/peer.pem")
+	case "x509":
+		file("ca", "x509ca/root.pem")
+		file("certificate", "chain.pem")
+		file("own_key", "private/self.pem")
 	case "selfsigned":
 		file("own_key", "private/self.pem")
 		file("certificate", "x509/self.pem")
 		file("key", "x509/peer.pem")
 	}
+	if m.id == "" {
+		lines = append(lines, `local_id = "a.lab.example"`)
+	}
 	return strings.Join(append(lines, m.config...), "\n") + "\n"
+}
+
+// wasCertified: each side has verified the other up to the root, by what it was sent, and we say so.
+func wasCertified(t *testing.T, m *met) {
+	log := m.peer.Log()
+	for _, part := range []string{`using certificate "C=XX, O=lab, CN=a.lab.example"`, `using untrusted intermediate certificate "C=XX, O=lab, CN=sub a"`, `reached self-signed root ca`} {
+		if !strings.Contains(log, part) {
+			t.Errorf("strongSwan's log does not say %q", part)
+		}
+	}
+	told := m.btns.Run("explain", m.outside)
+	for _, part := range []string{"proves fqdn:b.lab.example under the authority \"CN=root,O=lab,C=XX\"", "verified"} {
+		if !strings.Contains(told, part) {
+			t.Errorf("%q is not in\n%s", part, told)
+		}
+	}
 }
 
 func sawFragments(t *testing.T, m *met) {

@@ -11,6 +11,8 @@
 # OUT must not exist, or be from an earlier run.  Files in each side:
 #   private/self.pem  pubkey/self.pem  x509/self.pem    own key, bare and self-signed
 #                     pubkey/peer.pem  x509/peer.pem    the other side's
+#   x509ca/root.pem  x509/sub.pem  x509/host.pem        an authority, one below it, and own
+#                                  chain.pem            key certified by that; host.pem and sub.pem
 # The host that is not strongSwan takes its key from its side's private/self.pem
 # and trusts its side's peer.pem.
 set -euo pipefail
@@ -72,6 +74,25 @@ for h in a b; do
     pki --self --in "$d/private/self.pem" --dn "CN=$h.lab.example" --san "$h.lab.example" \
         --lifetime 30 --outform pem >"$d/x509/self.pem"
 done
+# Only a case with certified keys gets authorities, one that never sees a host, and one of each host.
+if grep -q 'host\.pem' "$out/b/swanctl.conf"; then
+    root=$out/root
+    gen >"$root.key"
+    pki --self --ca --in "$root.key" --dn "C=XX, O=lab, CN=root" --lifetime 30 --outform pem >"$root.pem"
+    for h in a b; do
+        d=$out/$h
+        mkdir -p "$d/x509ca"
+        cp "$root.pem" "$d/x509ca/"
+        gen >"$out/sub.key"
+        pki --issue --ca --cacert "$root.pem" --cakey "$root.key" --type priv --in "$out/sub.key" \
+            --dn "C=XX, O=lab, CN=sub $h" --lifetime 30 --outform pem >"$d/x509/sub.pem"
+        pki --issue --cacert "$d/x509/sub.pem" --cakey "$out/sub.key" --type priv --in "$d/private/self.pem" \
+            --dn "C=XX, O=lab, CN=$h.lab.example" --san "$h.lab.example" --flag serverAuth --flag ikeIntermediate \
+            --lifetime 30 --outform pem >"$d/x509/host.pem"
+        cat "$d/x509/host.pem" "$d/x509/sub.pem" >"$d/chain.pem"
+        rm "$d/x509/self.pem"
+    done
+fi
 # Only a case that names the peer's key or certificate gets it.
 for h in a b; do
     o=b
