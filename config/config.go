@@ -30,7 +30,9 @@ type Config struct {
 	Peers  []Peer
 	// Anchors are the authorities that the PAD names, by the names of their files.
 	Anchors host.Anchors
-	aes     bool // this machine is quick at it
+	// Certified is what strangers are shown that ask for it by name.
+	Certified host.Certified
+	aes       bool // this machine is quick at it
 	// Warnings are what an operator should look at, in plain words.
 	Warnings []string
 }

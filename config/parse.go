@@ -34,9 +34,10 @@ type reader struct {
 	spd     []policy.Entry
 	nullPAD string // the [[peer]] without authentication, if there is one
 
-	x509     fileX509
-	anchors  host.Anchors // by the names of their files; nil: the file is wrong
-	warnings []string
+	x509      fileX509
+	certified host.Certified // by [x509]
+	anchors   host.Anchors   // by the names of their files; nil: the file is wrong
+	warnings  []string
 }
 
 // Parse reads a document. name is for messages; read opens the files that the document names.
@@ -131,6 +132,10 @@ func (r *reader) config(f *file) *Config {
 	r.listens(f.Listen)
 	c.Listen = r.listen
 	r.spd = policy.Untouchable()
+	if f.X509.Certificate+f.X509.OwnKey != "" {
+		r.certified = r.ownChain("x509", f.X509.Certificate, f.X509.OwnKey)
+		c.Certified = r.certified
+	}
 	names := map[string]bool{}
 	for i := range f.Peer {
 		key := fmt.Sprintf("peer[%d]", i)

@@ -113,7 +113,7 @@ func (r *reader) credentials(key string, f *filePeer, p *Peer) {
 	}
 	switch {
 	case x509:
-		r.certified(key, f, p)
+		r.certifies(key, f, p)
 	case signs:
 		r.peerKeys(key+".key", f.Key, p)
 		r.ownKey(key, f, p)

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/btns-ipsec/btns/host"
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/policy"
 )
 
-// certified reads what a peer with auth "x509" has to show, and what it is shown.
-func (r *reader) certified(key string, f *filePeer, p *Peer) {
+// certifies reads what a peer with auth "x509" has to show, and what it is shown.
+func (r *reader) certifies(key string, f *filePeer, p *Peer) {
 	ca, at := f.CA, key+".ca"
 	if ca == nil {
 		ca, at = r.x509.CA, "x509.ca"
@@ -29,17 +30,19 @@ func (r *reader) certified(key string, f *filePeer, p *Peer) {
 	if p.RemoteID.IsZero() && p.IDs.IsZero() && f.ID == "" {
 		r.fail(key+".id", `it is missing: what the certificate of the peer has to name; write for instance "vpn.example.org", "*.staff.example.org" or "CN=gw, O=Example"`)
 	}
-	certificate, ownKey, at := f.Certificate, f.OwnKey, key
-	if certificate == "" && ownKey == "" {
-		certificate, ownKey, at = r.x509.Certificate, r.x509.OwnKey, "x509"
+	own, given := r.certified, r.x509.Certificate+r.x509.OwnKey != ""
+	if f.Certificate+f.OwnKey != "" {
+		own, given = r.ownChain(key, f.Certificate, f.OwnKey), true
 	}
-	if certificate == "" && ownKey == "" {
+	switch {
+	case !given:
 		p.SendKey = true // we show the host's key, as to anybody else
-		return
-	}
-	r.ownChain(at, certificate, ownKey, p)
-	if p.own != nil && !p.LocalID.IsZero() && !p.own.About(p.LocalID) {
-		r.fail(key+".local_id", "the certificate is about %s, and not about %v: the peer would refuse it", p.own.Names(), p.LocalID)
+	case own.Own == nil: // it has been told why
+	case !p.LocalID.IsZero() && !own.Own.About(p.LocalID):
+		r.fail(key+".local_id", "the certificate is about %s, and not about %v: the peer would refuse it", own.Own.Names(), p.LocalID)
+	default:
+		p.own, p.Key, p.OwnKey = own.Own, own.Key, true
+		p.Cert, p.Above = own.Own.DER()[0], own.Own.DER()[1:]
 	}
 }
 
@@ -91,36 +94,39 @@ func (r *reader) anchorFile(key, name string) bool {
 }
 
 // ownChain reads our certificate, those above it, and its key.
-func (r *reader) ownChain(at, certificate, ownKey string, p *Peer) {
+func (r *reader) ownChain(at, certificate, ownKey string) (c host.Certified) {
 	switch {
 	case certificate == "":
 		r.fail(at+".certificate", "own_key needs it beside it: the certificate of that key, and those above it")
-		return
+		return c
 	case ownKey == "":
 		r.fail(at+".own_key", "certificate needs it beside it: the private key of the certificate")
-		return
+		return c
 	}
-	s, ok := r.privateKey(at+".own_key", ownKey)
-	if text, read := r.open(at+".certificate", certificate); read {
-		ders, err := certificates(text)
-		if err != nil {
-			r.fail(at+".certificate", "%s: %v; write a PEM file with our certificate, and behind it those that issued it", certificate, err)
-			return
-		}
-		own, err := chain.NewOwn(ders)
-		switch {
-		case err != nil:
-			r.fail(at+".certificate", "%s: %s", certificate, reasonOf(err))
-		case ok && own.Key != s.Public:
-			r.fail(at+".certificate", "%s is of the key %v, own_key is %v", certificate, own.Key, s.Public)
-		case ok:
-			p.Key, p.OwnKey, p.own = s, true, own
-			p.Cert, p.Above = own.DER()[0], own.DER()[1:]
-			for _, text := range own.Expired(r.now) {
-				r.warnings = append(r.warnings, fmt.Sprintf("%s%s: %s", r.place(at+".certificate"), certificate, text))
-			}
-		}
+	at += ".certificate"
+	s, ok := r.privateKey(strings.TrimSuffix(at, "certificate")+"own_key", ownKey)
+	text, read := r.open(at, certificate)
+	if !read {
+		return c
 	}
+	ders, err := certificates(text)
+	if err != nil {
+		r.fail(at, "%s: %v; write a PEM file with our certificate, and behind it those that issued it", certificate, err)
+		return c
+	}
+	own, err := chain.NewOwn(ders)
+	switch {
+	case err != nil:
+		r.fail(at, "%s: %s", certificate, reasonOf(err))
+	case ok && own.Key != s.Public:
+		r.fail(at, "%s is of the key %v, own_key is %v", certificate, own.Key, s.Public)
+	case ok:
+		for _, text := range own.Expired(r.now) {
+			r.warnings = append(r.warnings, fmt.Sprintf("%s%s: %s", r.place(at), certificate, text))
+		}
+		return host.Certified{Own: own, Key: s}
+	}
+	return c
 }
 
 // reasonOf is what is wrong with certificates, without the name of the package that found it.
@@ -222,10 +228,9 @@ func (r *reader) nowhere(key string, f *filePeer, p *Peer) {
 	p.Start = Listen
 }
 
-// unusedX509 finds a table that is about nobody.
+// unusedX509 finds authorities that certify nobody.
 func (r *reader) unusedX509(peers []Peer) {
-	given := r.x509.CA != nil || r.x509.Certificate != "" || r.x509.OwnKey != ""
-	if given && !slices.ContainsFunc(peers, func(p Peer) bool { return p.Auth == X509 }) {
-		r.fail("x509", `no [[peer]] has auth = "x509", so nothing of it is used; remove it`)
+	if r.x509.CA != nil && !slices.ContainsFunc(peers, func(p Peer) bool { return p.Auth == X509 }) {
+		r.fail("x509.ca", `no [[peer]] has auth = "x509", so it certifies nobody; remove it`)
 	}
 }

@@ -120,12 +120,23 @@ func TestX509OneSided(t *testing.T) {
 	}
 }
 
+// A host may have a certificate for strangers alone, who ask for it by name.
+func TestCertifiedForStrangers(t *testing.T) {
+	c, err := parse(t, "[x509]\ncertificate = 'host.pem'\nown_key = 'host.key'\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := c.Host(); h.Certified.Own == nil || !h.Certified.Own.About(identity.ID{Type: identity.IDFQDN, Data: "host.example.org"}) || h.Certified.Key.Public != signer(t, 1).Public {
+		t.Errorf("%+v", h.Certified)
+	}
+}
+
 // What is odd and not wrong.
 func TestX509Warnings(t *testing.T) {
 	for text, want := range map[string]string{
-		"[x509]\nca = 'ca.pem'\ncertificate = 'expired.pem'\nown_key = 'host.key'\n" + gate:    `btns.toml:3: expired.pem: the certificate of "CN=host,O=Example" was valid until`,
-		"[[peer]]\nname = 'all'\nauth = 'psk'\nid = '*.example.org'\npsk = 'x'\n":              `btns.toml:1: peer "all": whoever has this shared secret can be any of *.example.org`,
-		gate + "ca = 'other-ca.pem'\n[[peer]]\nauth='x509'\nid='a.example'\nca='other-ca.pem'": `btns.toml:6: other-ca.pem: the certificate of "CN=old,O=Example" was valid until`,
+		"[x509]\nca = 'ca.pem'\ncertificate = 'expired.pem'\nown_key = 'host.key'\n" + gate + strings.NewReplacer("gate", "two", "0.2.1", "0.2.2", "gw.", "gw2.").Replace(gate): `btns.toml:3: expired.pem: the certificate of "CN=host,O=Example" was valid until`,
+		"[[peer]]\nname = 'all'\nauth = 'psk'\nid = '*.example.org'\npsk = 'x'\n":                                                                                               `btns.toml:1: peer "all": whoever has this shared secret can be any of *.example.org`,
+		gate + "ca = 'other-ca.pem'\n[[peer]]\nauth='x509'\nid='a.example'\nca='other-ca.pem'":                                                                                  `btns.toml:6: other-ca.pem: the certificate of "CN=old,O=Example" was valid until`,
 	} {
 		c, err := parse(t, text)
 		if err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], want) {
@@ -165,7 +176,7 @@ func TestX509Errors(t *testing.T) {
 		{"a key of the peer", forAll + gate + "key = 'peer-key.pem'\n", `peer[0].key: it means nothing with auth "x509"`},
 		{"an authority with a key", "[[peer]]\naddress='192.0.2.1'\nauth='rawkey'\nkey='peer-key.pem'\nca='ca.pem'\n", `peer[0].ca: it means nothing with auth "rawkey"`},
 		{"a range with a key", "[[peer]]\naddress='192.0.2.1'\nauth='rawkey'\nkey='peer-key.pem'\nid='*.example.org'\n", "peer[0].id: a range of identities needs auth"},
-		{"for nobody", forAll, "btns.toml:1:2: x509: no [[peer]] has auth"},
+		{"for nobody", forAll, "btns.toml:2:1: x509.ca: no [[peer]] has auth"},
 		{"from anywhere with a key", "[[peer]]\nauth='rawkey'\nkey='peer-key.pem'\nid='x.example'\n", "peer[0].address: it is missing"},
 		{"from anywhere without a name", "[[peer]]\nauth='psk'\npsk='x'\n", "peer[0].address: it is missing, and so is id"},
 		{"from anywhere to begin with", forAll + anywhere + "start = 'up'\n", "btns.toml:9:1: peer[0].start: it needs address"},

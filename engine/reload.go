@@ -8,10 +8,12 @@ import (
 	"github.com/btns-ipsec/btns/selector"
 )
 
-// Reload puts another configuration in force, whole or not at all, and says what it changed. Of c only policy, peers, anchors,
-// trust and probe count. Certified is as in [Options].
+// Reload puts another configuration in force, whole or not at all, and says what it changed. Of c only policy, peers and
+// their certificates, trust and probe count. Certified is as in [Options].
 func (e *Engine) Reload(ctx context.Context, c host.Config, certified []string) ([]string, error) {
-	ev := host.Reload{Policy: c.Policy, Peers: c.Peers, Anchors: c.Anchors, Trust: c.Trust.Mode, Probe: c.Probe.Scope}
+	ev := host.Reload{
+		Policy: c.Policy, Peers: c.Peers, Anchors: c.Anchors, Certified: c.Certified, Trust: c.Trust.Mode, Probe: c.Probe.Scope,
+	}
 	got, err := query(ctx, e, func(now time.Time) (r host.Reloaded) {
 		if r.Err = lendKey(c.Peers, e.signer(), certified); r.Err != nil {
 			return r

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/policy"
@@ -39,6 +40,22 @@ func (h *Host) acceptAnchors() {
 	h.endpoint.Accept(h.cfg.Anchors.Of(names))
 }
 
+// Certified is how this host shows itself to strangers that ask for it by a name: a public service is known by its certificate
+// to those who stay unknown (RFC 5387 §4.3.2). Without Own it shows them its own key only.
+type Certified struct {
+	Own *chain.Own
+	Key identity.Signer
+}
+
+// as is the host under a name, if its certificate has that.
+func (c Certified) as(id identity.ID) (ikev2.Local, bool) {
+	if c.Own == nil || id.IsZero() || !c.Own.About(id) {
+		return ikev2.Local{}, false
+	}
+	ders := c.Own.DER()
+	return ikev2.Local{ID: id, Method: ikev2.Signature, Key: c.Key, Certificate: ders[0], Above: ders[1:]}, true
+}
+
 // anchorsFor are the authorities that may vouch for a configured peer; nil: it is no matter of certificates.
 func (h *Host) anchorsFor(name string) *chain.Anchors {
 	if e := h.policy.Entry(name); e != nil && len(e.Anchors) > 0 {
@@ -47,13 +64,25 @@ func (h *Host) anchorsFor(name string) *chain.Anchors {
 	return nil
 }
 
-// selfFor is how this host shows itself to the peers of a PAD entry, and what is otherwise with their IKE SAs.
-func (h *Host) selfFor(name string, local netip.Addr) (ikev2.Local, *ikev2.Override) {
+// calls is what a configured peer is asked for by name: one that is known by a certificate may have several.
+func (h *Host) calls(name string) identity.ID {
+	if e := h.policy.Entry(name); e != nil && len(e.Anchors) > 0 {
+		return e.ID
+	}
+	return identity.ID{}
+}
+
+// selfFor is how this host shows itself to the peers of a PAD entry, who may have asked for it by a name, and what is otherwise
+// with their IKE SAs.
+func (h *Host) selfFor(name string, local netip.Addr, wanted identity.ID) (ikev2.Local, *ikev2.Override) {
 	p := h.configuredFor(name)
 	if p == nil {
 		p = h.roaming[name]
 	}
 	if p == nil {
+		if self, ok := h.cfg.Certified.as(wanted); ok {
+			return self, nil
+		}
 		return h.self(), nil
 	}
 	return p.selfAt(local), p.IKE

@@ -346,3 +346,65 @@ func TestMutualRefusalPauses(t *testing.T) {
 		}
 	}
 }
+
+// A public service is known by its certificate to those who stay unknown to it: whoever asks for it by a name that the certificate
+// has is shown that, and everybody else its key (RFC 5387 §4.3.2, applicability.md: A-SAB).
+func TestServiceIsCertifiedToStrangers(t *testing.T) {
+	ca := chaintest.NewAuthority(t, "ca")
+	service := shows(t, ca, "a", "www.example", chaintest.DNS("shop.example"))
+	service.Key = key(t, "service")
+	own, err := chain.NewOwn([][]byte{ca.Issue(service.Key.Public.Crypto(), chaintest.DNS("www.example"), chaintest.DNS("shop.example"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		asks string
+		want PeerState
+	}{{"www.example", StateProtected}, {"SHOP.example", StateProtected}, {"bank.example", StateOutage}} {
+		t.Run(c.asks, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.box("a", addrA, func(cfg *Config) { cfg.Certified = Certified{own, service.Key} })
+			anonymous := ikev2.Local{ID: identity.Null(), Method: ikev2.Signature, SendKey: true}
+			b := w.box("b", addrB, under(t, ca, StartUp, addrA, fqdn(c.asks), anonymous, prefer))
+			x := w.box("c", addrC)
+			x.acquire(addrA)
+			w.talk(a, b)
+			w.talk(a, x)
+			if b.state(addrA) != c.want {
+				t.Fatalf("%v\n%s", b.state(addrA), b.story())
+			}
+			if s := x.h.peers[addrA].session(); s.who.Key != a.cfg.Signer.Public || s.who.ID != identity.Null() {
+				t.Errorf("whoever asks for nothing is shown %+v", s.who)
+			}
+			if c.want != StateProtected {
+				return
+			}
+			if s := b.h.peers[addrA].session(); s.who.Key != service.Key.Public || s.assurance != identity.Verified || !s.who.ID.Matches(fqdn(c.asks)) {
+				t.Errorf("%+v", s.who)
+			}
+			if s := a.h.peers[addrB].session(); s.assurance != identity.FirstUse || s.who.Key != b.cfg.Signer.Public {
+				t.Errorf("the client is %v to the service", s.assurance)
+			}
+		})
+	}
+}
+
+// A key that was revoked is refused whoever certifies it, and its sessions end.
+func TestRevokedKeyOfCertifiedPeer(t *testing.T) {
+	ca := chaintest.NewAuthority(t, "ca")
+	w := newWorld(t)
+	a := w.box("a", addrA, under(t, ca, StartListen, addrB, fqdn("b.example"), shows(t, ca, "a", "a.example"), prefer))
+	b := w.box("b", addrB, under(t, ca, StartUp, addrA, fqdn("a.example"), shows(t, ca, "b", "b.example"), prefer))
+	w.talk(a, b)
+	a.want(addrB, StateProtected, flow.Protect)
+	for _, r := range a.reports {
+		if r.Kind == FirstContact && strings.Contains(r.Text, "leap of faith") {
+			t.Errorf("a certified peer is told as a leap of faith: %s", r.Text)
+		}
+	}
+	a.do(Revoke{Key: key(t, "b").Public.Fingerprint()})
+	w.pass(time.Minute)
+	if a.h.sas.Len() != 0 || a.state(addrB) == StateProtected || a.count(KeyRevoked) == 0 {
+		t.Errorf("%v, %d pairs\n%s", a.state(addrB), a.h.sas.Len(), a.story())
+	}
+}

@@ -23,11 +23,13 @@ type Config struct {
 	Policy  *policy.Policy
 	Peers   []Peer // configured ones; without a key of their own they are shown Signer
 	Anchors Anchors
-	Records []trust.Record // from the store
-	Trust   trust.Config
-	Probe   probe.Config
-	IKE     ikev2.Config
-	Encap   bool // the plane wants UDP encapsulation
+	// Certified is shown to strangers that ask for it.
+	Certified Certified
+	Records   []trust.Record // from the store
+	Trust     trust.Config
+	Probe     probe.Config
+	IKE       ikev2.Config
+	Encap     bool // the plane wants UDP encapsulation
 	// Hold is how long packets to a host that need not be protected wait until it is known whether it can be, where the
 	// policy says so; 0: DefaultHold.
 	Hold time.Duration

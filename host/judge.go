@@ -44,7 +44,7 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	s.pad, s.who.ID = entry, q.ID
 	h.claim(s, entry.Kind == policy.ByID || entry.Kind == policy.ByKey)
 	answer := ikev2.Credential{SA: q.SA}
-	answer.Local, answer.Override = h.selfFor(entry.Name, q.Local.Addr())
+	answer.Local, answer.Override = h.selfFor(entry.Name, q.Local.Addr(), q.Wanted)
 	if entry.Kind == policy.Null && h.cfg.IKE.Liveness == 0 {
 		answer.Override = alive(answer.Override, withoutKeyAlive)
 	}

@@ -20,9 +20,10 @@ type Reload struct {
 	Policy *policy.Policy
 	Peers  []Peer
 	// Anchors are all authorities that Policy names.
-	Anchors Anchors
-	Trust   trust.Mode
-	Probe   probe.Scope
+	Anchors   Anchors
+	Certified Certified
+	Trust     trust.Mode
+	Probe     probe.Scope
 }
 
 // Reloaded answers [Reload].
@@ -42,7 +43,8 @@ func (h *Host) reload(now time.Time, r Reload) {
 		return
 	}
 	c := change{now: now}
-	h.policy, h.cfg.Policy, h.cfg.Anchors = r.Policy, r.Policy, r.Anchors
+	h.policy, h.cfg.Policy = r.Policy, r.Policy
+	h.cfg.Anchors, h.cfg.Certified = r.Anchors, r.Certified
 	h.acceptAnchors()
 	h.book.SetMode(r.Trust)
 	h.probes.SetScope(r.Probe)

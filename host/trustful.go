@@ -75,11 +75,15 @@ func (h *Host) record(now time.Time, s *session) {
 	}
 	for _, c := range changes {
 		if put, ok := c.(trust.Put); ok && put.Record.Sessions == 1 {
-			h.report(now, Report{
+			r := Report{
 				Kind: FirstContact, Level: Info, Remote: s.peer.addr, Key: s.who.Key.Fingerprint(),
 				Text: "the key of this peer is recorded from now on; that it is the right one is a leap of faith until you compare it",
 				Hint: fmt.Sprintf("compare with `btns id` on %v", s.peer.addr),
-			})
+			}
+			if s.named && s.pad != nil {
+				r.Text, r.Hint = fmt.Sprintf("the key of this peer is recorded; the entry %q of the configuration vouches for it", s.pad.Name), ""
+			}
+			h.report(now, r)
 		}
 	}
 	if p := s.peer; p.state == StateProtected {

@@ -32,7 +32,7 @@ type Initiate struct {
 	SA            Handle
 	Local, Remote netip.AddrPort // ports 500, or 4500 to begin there
 	Credential    Local          // how we authenticate
-	Expect        Remote         // what the peer must show; answers FindCredential beforehand when not empty
+	Expect        Remote         // what the peer must show; answers FindCredential beforehand when not empty. ID alone is asked for (IDr)
 	Anchors       *chain.Anchors // authorities whose certificates are asked for (RFC 7296 §3.7); nil: any
 	Child         *ChildRequest  // nil: childless (RFC 6023)
 	// InitialContact sends N(INITIAL_CONTACT): the host has no other SA with the expected key.

@@ -49,6 +49,7 @@ func effectiveOf(c *config.Config) []effective {
 		{Kind: "setting", Name: "log.level", Value: c.Log.Level},
 		{Kind: "setting", Name: "probe", Value: probeText(c.Probe)},
 		{Kind: "setting", Name: "trust", Value: c.Trust.String()},
+		{Kind: "setting", Name: "certificate", Value: certificateText(c)},
 	}
 	for i := range c.Policy.SPD() {
 		out = append(out, effectiveEntry(&c.Policy.SPD()[i]))
@@ -189,6 +190,14 @@ func modeText(m protect.Mode) string {
 		return "any mode"
 	}
 	return m.String()
+}
+
+// certificateText is what the certificate of the host proves.
+func certificateText(c *config.Config) string {
+	if c.Certified.Own == nil {
+		return "none"
+	}
+	return c.Certified.Own.Names()
 }
 
 func probeText(s probe.Scope) string {
