@@ -93,7 +93,9 @@ func seedDocuments(f *testing.F) (out [][]byte) {
 		"a.b.c = 1\n[a.b]\n'q\"' = {x = {y = 1}}", "[[peer]]\n[peer.x]\n[[peer.x]]\n", "probe = ['192.0.2.0/24', 3]\n", "probe = {}\n",
 		"[[policy]]\nremote = ['any tcp/22', '192.0.2.1-192.0.2.9 udp/1-9', 'any6 icmpv6/128:0', '::/0 opaque', 'any 47']\naction = 'discard'\n",
 		"[[policy]]\naction='protect'\nmin_assurance='verified'\nwaiting='hold'\nfallback='prefer'\nesp=['aes128gcm16-noesn-x25519']\nrekey='9h'\n",
-		"[default]\nnull_ok = true\nfallback = 'require'\nunknown_peers = false\n", "\xff\x00", "x = 1979-05-27T07:32:00Z\n", "[[peer]]\npsk='0xzz'\nauth='psk'\naddress='::1'\n",
+		"[default]\nnull_ok = true\nfallback = 'require'\nunknown_peers = false\n", forAll + gate, "[x509]\nca = ['ca.pem', 'bundle.pem', 'x.pem']\n[[peer]]\nauth = 'x509'\nid = '*, O=Example, C=DE'\n",
+		"[[peer]]\nauth = 'psk'\nid = '192.0.2.0/24'\npsk = 'x'\n", gate + "ca = 3\ncertificate = 'alone.pem'\nown_key = 'other.key'\nlocal_id = 'CN=a+OU=b'\n",
+		"\xff\x00", "x = 1979-05-27T07:32:00Z\n", "[[peer]]\npsk='0xzz'\nauth='psk'\naddress='::1'\n",
 	} {
 		out = append(out, []byte(text))
 	}
