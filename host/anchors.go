@@ -27,15 +27,20 @@ func (a Anchors) Of(names []string) *chain.Anchors {
 
 // entries is what the configuration has of entries of the PAD beside the PAD, by their names.
 type entries struct {
-	byName  map[string]*peer // the configured peers
-	roaming map[string]*Peer // those without an address
+	byName   map[string]*peer          // the configured peers
+	vouchers map[string]*chain.Anchors // who may certify the peers of an entry
+	roaming  map[string]*Peer          // those without an address
 }
 
-// acceptAnchors has peers asked for certificates of the authorities that the PAD names.
+// acceptAnchors finds the authorities of each entry of the PAD, and has peers asked for their certificates.
 func (h *Host) acceptAnchors() {
+	clear(h.vouchers)
 	var names []string
 	for i := range h.policy.PAD() {
-		names = append(names, h.policy.PAD()[i].Anchors...)
+		if e := &h.policy.PAD()[i]; len(e.Anchors) > 0 {
+			h.vouchers[e.Name] = h.cfg.Anchors.Of(e.Anchors)
+			names = append(names, e.Anchors...)
+		}
 	}
 	h.endpoint.Accept(h.cfg.Anchors.Of(names))
 }
@@ -54,14 +59,6 @@ func (c Certified) as(id identity.ID) (ikev2.Local, bool) {
 	}
 	ders := c.Own.DER()
 	return ikev2.Local{ID: id, Method: ikev2.Signature, Key: c.Key, Certificate: ders[0], Above: ders[1:]}, true
-}
-
-// anchorsFor are the authorities that may vouch for a configured peer; nil: it is no matter of certificates.
-func (h *Host) anchorsFor(name string) *chain.Anchors {
-	if e := h.policy.Entry(name); e != nil && len(e.Anchors) > 0 {
-		return h.cfg.Anchors.Of(e.Anchors)
-	}
-	return nil
 }
 
 // calls is what a configured peer is asked for by name: one that is known by a certificate may have several.
@@ -88,22 +85,27 @@ func (h *Host) selfFor(name string, local netip.Addr, wanted identity.ID) (ikev2
 	return p.selfAt(local), p.IKE
 }
 
-// asserted is what a peer of a session, who has proven it, once asserted.
-func (s *session) claims() policy.Asserted {
+// proved is what the peer of a session asserted, and has proven.
+func (s *session) proved() policy.Asserted {
 	return policy.Asserted{
 		ID: s.who.ID, Method: policy.Method(s.who.Method), Key: s.who.Key, Addr: s.remote.Addr(),
-		Chain: s.who.Proven != chain.Verified{},
+		Chain: s.who.Proven != nil,
 	}
 }
 
 // stillVouched says why the authority that vouched for a peer does so no more, or nil.
-func (h *Host) stillVouched(s *session, proof policy.Proof) error {
-	if len(proof.Anchors) == 0 || h.cfg.Anchors.Of(proof.Anchors).Holds(s.who.Proven.Anchor) {
+func (h *Host) stillVouched(s *session, entry string, proof policy.Proof) error {
+	v := s.who.Proven
+	switch {
+	case len(proof.Anchors) == 0:
+		return nil
+	case v == nil:
+		return policy.ErrNoChain
+	case h.vouchers[entry].Holds(v.Anchor):
 		return nil
 	}
 	return &chain.Error{
-		Fault: chain.UnknownIssuer,
-		Text:  fmt.Sprintf("the authority %s, which vouched for %v, is not configured any more", s.who.Proven.Issuer, s.who.ID),
+		Fault: chain.UnknownIssuer, Text: fmt.Sprintf("the authority %s, which vouched for %v, is not configured any more", v.Issuer, s.who.ID),
 	}
 }
 
@@ -123,7 +125,7 @@ func (h *Host) tellUnproven(now time.Time, s *session, err error) {
 
 // certificate says what the certificates of a session prove.
 func (w *walk) certificate(s *session) {
-	if v := s.who.Proven; v != (chain.Verified{}) {
+	if v := s.who.Proven; v != nil {
 		w.say(stepKey, "its certificate is that of %s, and proves %v under the authority %s until %s",
 			v.Subject, s.who.ID, v.Issuer, v.Until.UTC().Format(time.DateTime))
 	}
@@ -132,7 +134,7 @@ func (w *walk) certificate(s *session) {
 // wanted says by what a configured peer would have to prove who it is.
 func (w *walk) wanted(name string) {
 	text := fmt.Sprintf("the peer has to satisfy the entry %q", name)
-	if a := w.h.anchorsFor(name); a != nil {
+	if a := w.h.vouchers[name]; a != nil {
 		text += fmt.Sprintf(": to prove %s by a certificate under %s", w.h.policy.Entry(name).IDText(), strings.Join(a.Names(), " or "))
 	}
 	w.say(stepPAD, "%s", text)

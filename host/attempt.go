@@ -126,7 +126,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, trigge
 	}
 	if p.cfg != nil {
 		init.Credential, init.Override = p.cfg.selfAt(p.local), p.cfg.IKE
-		init.Anchors, init.InitialContact = h.anchorsFor(p.cfg.Name), true
+		init.Anchors, init.InitialContact = h.vouchers[p.cfg.Name], true
 		init.Expect.ID = h.calls(p.cfg.Name)
 	}
 	if p.cfg != nil && (p.cfg.Childless || trigger == nil && h.populates(p)) {

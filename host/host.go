@@ -11,6 +11,7 @@ import (
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2"
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
 	"github.com/btns-ipsec/btns/sad"
@@ -50,15 +51,15 @@ type Host struct {
 	probes   *probe.Prober
 	sas      sad.DB
 
-	around Surroundings
-	peers  map[netip.Addr]*peer
-	left   departed
-	named  []*peer // the configured ones, in the order of the configuration
-	entries
+	around   Surroundings
+	peers    map[netip.Addr]*peer
+	left     departed
+	named    []*peer                // the configured ones, in the order of the configuration
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
 	sessions map[ikev2.Handle]*session
 	claims   []*session // of named peers; see claimants
+	entries
 	alarms   alarms
 	counters map[flow.PairID]dataplane.Counters
 	reading  reading
@@ -88,7 +89,9 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		endpoint: ikev2.New(cfg.IKE, rand),
 		probes:   probe.New(cfg.Probe),
 		peers:    make(map[netip.Addr]*peer),
-		entries:  entries{byName: make(map[string]*peer), roaming: make(map[string]*Peer)},
+		entries: entries{
+			byName: make(map[string]*peer), vouchers: make(map[string]*chain.Anchors), roaming: make(map[string]*Peer),
+		},
 		inside:   make(map[netip.Prefix]*peer),
 		sessions: make(map[ikev2.Handle]*session),
 		counters: make(map[flow.PairID]dataplane.Counters),

@@ -107,7 +107,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}
-	s.failed, p.fails, p.retryAt = p.fails, 0, time.Time{}
+	s.failed, p.fails, p.retryAt = uint8(min(p.fails, maxPauses)), 0, time.Time{}
 	if !p.local.IsValid() {
 		p.local = a.Local.Addr()
 	}
@@ -203,7 +203,7 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 	h.enter(now, p, StateNegotiating, "the next packet makes new SAs", "")
 	again := p.cfg != nil && p.cfg.Start == StartUp || a.Err != nil
 	if a.Err != nil && now.Sub(s.began) < shortLived {
-		p.fails = s.failed + 1
+		p.fails = int(s.failed) + 1
 		if p.retryAt = now.Add(h.pause(p)); again {
 			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
 		}
@@ -260,9 +260,12 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	}
 }
 
+// maxPauses is after how many failures in a row the pause grows no more.
+const maxPauses = 6
+
 // pause is how long to wait before another attempt: from one second to a minute.
 func (h *Host) pause(p *peer) time.Duration {
-	return min(time.Second<<min(p.fails-1, 6), time.Minute)
+	return min(time.Second<<min(p.fails-1, maxPauses), time.Minute)
 }
 
 func (h *Host) notice(now time.Time, a ikev2.Notice) {

@@ -51,7 +51,7 @@ func (h *Host) findCredential(now time.Time, q ikev2.FindCredential) {
 	proof := entry.Proof(asserted)
 	answer.Remote = ikev2.Remote{Keys: proof.Keys, PSK: proof.PSK, AnyNull: proof.Null}
 	if len(proof.Anchors) > 0 {
-		answer.Remote.Anchors = h.cfg.Anchors.Of(proof.Anchors)
+		answer.Remote.Anchors = h.vouchers[entry.Name]
 	}
 	if proof.PSK != nil || len(proof.Anchors) > 0 {
 		answer.Remote.ID = proof.ID

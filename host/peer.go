@@ -53,7 +53,7 @@ type session struct {
 	began     time.Time
 	up        bool
 	initiator bool
-	who       ikev2.Peer
+	who       ikev2.Peer // until it has authenticated, the ID that it asserts
 	nat       ikev2.NAT
 	btns      bool
 	suite     string
@@ -70,9 +70,9 @@ type session struct {
 	pad       *policy.PADEntry // that took it in
 	named     bool             // that entry names the key, or authenticated the identity
 	assurance identity.Assurance
-	failed    int  // attempts in a row before it came up
-	recorded  bool // trust has been told that traffic went both ways
-	inUse     bool // packets of the peer came since trust was last told that it is alive
+	failed    uint8 // attempts in a row before it came up, as far as they count
+	recorded  bool  // trust has been told that traffic went both ways
+	inUse     bool  // packets of the peer came since trust was last told that it is alive
 
 	seen   traffic   // at the last reading
 	alive  time.Time // last proof of life that came to be known here

@@ -166,11 +166,11 @@ func (h *Host) rejudge(c *change, s *session) {
 // readmit finds the PAD entry of a peer that is here (BTNS-CORE-06), and asks trust about it under the mode that is in
 // force now.
 func (h *Host) readmit(now time.Time, s *session) error {
-	entry, err := h.policy.FindPAD(s.claims())
+	entry, err := h.policy.FindPAD(s.proved())
 	if err != nil {
 		return err
 	}
-	if err := h.stillVouched(s, entry.Proof(s.claims())); err != nil {
+	if err := h.stillVouched(s, entry.Name, entry.Proof(s.proved())); err != nil {
 		return err
 	}
 	if s.who.Method == ikev2.SharedKey && s.pad != nil && !bytes.Equal(s.pad.PSK, entry.PSK) {

@@ -46,7 +46,7 @@ type Peer struct {
 	ID     identity.ID // asserted; proven only for SharedKey, with a key configured for it, or by certificates
 	Method Method
 	Key    identity.PublicKey // zero for SharedKey and Null
-	Proven chain.Verified     // what its certificates have proven; zero unless they were asked for
+	Proven *chain.Verified    // what its certificates have proven; nil unless they were asked for. Not to be changed
 }
 
 // JudgePeer asks whether this verified peer may be here (PAD and trust).

@@ -3,7 +3,6 @@ package ikev2
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/ikev2/chain"
@@ -314,9 +313,6 @@ func (c *checking) computed(e *Endpoint, s *sa, j work) {
 		return
 	}
 	c.peer.Key, c.peer.Proven = job.key, job.proven
-	if until := job.proven.Until; !until.IsZero() { // the last second counts (RFC 5280 §4.1.2.5)
-		s.session.expires = e.now.add(until.Add(time.Second).Sub(e.clock))
-	}
 	c.judge(e, s)
 }
 

@@ -115,7 +115,7 @@ func TestCertificates(t *testing.T) {
 						if up.Peer.ID != c.local.ID || up.Peer.Key != c.local.Key.Public {
 							t.Errorf("%+v", up.Peer)
 						}
-						if named := len(c.want.Keys) > 0; named != (up.Peer.Proven == chain.Verified{}) {
+						if named := len(c.want.Keys) > 0; named != (up.Peer.Proven == nil) {
 							t.Errorf("%+v", up.Peer.Proven)
 						}
 					}
@@ -182,7 +182,7 @@ func TestCertificatesAreAsked(t *testing.T) {
 	if len(p.b.jobs) != 1 || count[JudgePeer](p.b) != 0 {
 		t.Fatalf("%d jobs", len(p.b.jobs))
 	}
-	if j, ok := p.b.jobs[0].(*verify); !ok || j.claim == nil || j.proven != (chain.Verified{}) {
+	if j, ok := p.b.jobs[0].(*verify); !ok || j.claim == nil || j.proven != nil {
 		t.Errorf("%+v", p.b.jobs[0])
 	}
 	p.b.hold = false

@@ -3,6 +3,7 @@ package ikev2
 import (
 	"time"
 
+	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/ikev2/wire"
 	"github.com/btns-ipsec/btns/protect"
 )
@@ -35,10 +36,13 @@ func (e *Endpoint) age(s *sa) {
 	}
 	s.made = e.now
 	s.soft, s.hard = e.clocks(l)
-	if x := s.session.expires; x != 0 { // RFC 4301 §4.4.2.1: not beyond the certificates that were used
-		s.hard = min(s.hard, x)
+	if v := s.session.peer.Proven; v != nil { // RFC 4301 §4.4.2.1: not beyond the certificates that were used
+		s.hard = min(s.hard, e.now.add(endOf(v).Sub(e.clock)))
 	}
 }
+
+// endOf is when what certificates have proven is no longer so: their last second counts (RFC 5280 §4.1.2.5).
+func endOf(v *chain.Verified) time.Time { return v.Until.Add(time.Second) }
 
 // childUp reports a new child with what every one has in common.
 func (e *Endpoint) childUp(s *sa, c *child, up ChildUp, v views) {

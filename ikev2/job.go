@@ -98,7 +98,7 @@ type verify struct {
 	claim  *claim // that certificates have to prove besides; nil: none
 
 	key    identity.PublicKey // the one that verified
-	proven chain.Verified
+	proven *chain.Verified
 	err    error
 }
 
@@ -129,9 +129,14 @@ func (j *verify) Run() {
 	}
 }
 
-func (j *verify) certify() (err error) {
-	if j.proven, err = j.claim.anchors.Verify(j.claim.certs, j.claim.id, j.claim.at); err == nil && j.proven.Key != j.key {
-		err = errKeysDiffer
+func (j *verify) certify() error {
+	v, err := j.claim.anchors.Verify(j.claim.certs, j.claim.id, j.claim.at)
+	if err != nil {
+		return err
 	}
-	return err
+	if v.Key != j.key {
+		return errKeysDiffer
+	}
+	j.proven = &v
+	return nil
 }

@@ -100,7 +100,6 @@ type session struct {
 	queue    []task
 	later    []delayed
 	override *Override
-	expires  instant // when the certificates of the peer end; 0: it has none
 	heard    instant // last proof of life
 	spoke    instant // last IKE message sent, for NAT keepalives
 	failing  instant // since when the peer answers TEMPORARY_FAILURE; 0: it does not

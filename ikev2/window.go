@@ -178,7 +178,7 @@ func (e *Endpoint) ring(s *sa) {
 		}
 	}
 	switch {
-	case s.session.expires != 0 && s.session.expires <= e.now && s.state.phase() == established:
+	case s.hard <= e.now && s.session.peer.Proven != nil && !e.clock.Before(endOf(s.session.peer.Proven)) && s.state.phase() == established:
 		s.hard = never
 		e.notice(s, LifetimeEnded, "the certificates of the peer have ended")
 		e.goodbye(s, ErrCertificatesEnded)

@@ -13,8 +13,9 @@ import (
 
 // Anchors are authorities whose word is taken. They do not change, so that any goroutine may use them. Nil are none.
 type Anchors struct {
-	pool  *x509.CertPool
-	certs []*x509.Certificate
+	pool   *x509.CertPool
+	certs  []*x509.Certificate
+	hashes []byte // SHA-1 of the key of each (RFC 7296 §3.7)
 }
 
 // AnchorID names an authority by what makes it one: its name and its key (RFC 5280 §6.1.1).
@@ -62,8 +63,9 @@ func (a *Anchors) add(c *x509.Certificate) {
 			return
 		}
 	}
+	sum := sha1.Sum(c.RawSubjectPublicKeyInfo) //nolint:gosec // see import
 	a.pool.AddCert(c)
-	a.certs = append(a.certs, c)
+	a.certs, a.hashes = append(a.certs, c), append(a.hashes, sum[:]...)
 }
 
 // Len is how many there are.
@@ -109,14 +111,11 @@ func (a *Anchors) Expired(now time.Time) (out []string) {
 }
 
 // Hashes are what a certificate request names the first of them by (RFC 7296 §3.7).
-func (a *Anchors) Hashes(most int) (out []byte) {
-	if a != nil {
-		for _, c := range a.certs[:min(most, len(a.certs))] {
-			sum := sha1.Sum(c.RawSubjectPublicKeyInfo) //nolint:gosec // see import
-			out = append(out, sum[:]...)
-		}
+func (a *Anchors) Hashes(most int) []byte {
+	if a.Len() == 0 {
+		return nil
 	}
-	return out
+	return bytes.Clone(a.hashes[:sha1.Size*min(most, a.Len())])
 }
 
 func idOf(c *x509.Certificate) AnchorID {
