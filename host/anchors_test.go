@@ -408,3 +408,22 @@ func TestRevokedKeyOfCertifiedPeer(t *testing.T) {
 		t.Errorf("%v, %d pairs\n%s", a.state(addrB), a.h.sas.Len(), a.story())
 	}
 }
+
+// The entries without an address are shown the host's key as it is, where they are shown that; a certificate has its own.
+func TestRoamingPeersAreShownTheNextKey(t *testing.T) {
+	ca := chaintest.NewAuthority(t, "ca")
+	w := newWorld(t)
+	next := key(t, "next")
+	bare := w.box("a", addrA, roamers(t, ca, ikev2.Local{ID: identity.Null(), Method: ikev2.Signature, SendKey: true}))
+	certified := w.box("c", addrC, roamers(t, ca, shows(t, ca, "service", "c.example")))
+	for _, b := range []*box{bare, certified} {
+		b.h.takeKey(w.now, next)
+		b.take(b.h.take())
+	}
+	if got := bare.h.roaming["staff"].Self.Key.Public; got != next.Public {
+		t.Errorf("shown %v", got)
+	}
+	if got := certified.h.roaming["staff"].Self.Key.Public; got != key(t, "service").Public {
+		t.Errorf("the key of the certificate became %v", got)
+	}
+}

@@ -149,7 +149,7 @@ func (h *Host) takeBack(now time.Time) error {
 	}
 	h.cfg.Rotation.Next, h.cfg.Rotation.From = identity.Signer{}, time.Time{}
 	for _, s := range h.sortedSessions() {
-		if s.talk != nil {
+		if s.talk != nil && s.talk.own == h.cfg.Signer.Public { // others were told nothing
 			s.talk.told = false
 			h.announce(now, s, []trust.Upcoming{{Signer: h.cfg.Signer, From: now}})
 		}
@@ -189,6 +189,11 @@ func (h *Host) takeKey(now time.Time, k identity.Signer) {
 				h.report(now, Report{Kind: OwnKey, Level: Warn, Remote: p.addr, Text: err.Error(), Reason: NotDone})
 			}
 			self.Certificate = der
+		}
+	}
+	for _, c := range h.roaming {
+		if c.Self.Method == ikev2.Signature && c.Self.Key.Public == old {
+			c.Self.Key = k
 		}
 	}
 	h.out = append(h.out, KeyTurned{k})
