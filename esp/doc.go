@@ -2,7 +2,7 @@
 //
 // A [Sealer] is the outbound half of an SA, an [Opener] the inbound half. Neither knows about IP headers, selectors or
 // time. Each belongs to one goroutine at a time and allocates nothing per packet; ciphers and the replay window are made
-// at the first packet, so that an idle SA is small.
+// at the first packet and given back by Rest, so that an idle SA is small.
 package esp
 
 import "errors"

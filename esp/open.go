@@ -9,11 +9,11 @@ import (
 // Opener is the inbound half of an SA.
 type Opener struct {
 	suite  protect.Suite
+	key    []byte
 	spi    uint32
 	newest bool
+	x      transform // nil until the first packet, and after Rest
 	win    window
-	keys   protect.Keys
-	x      transform // nil until the first packet
 }
 
 // NewOpener makes the inbound half of an SA with a replay window of that many packets; 0 is [DefaultWindow]. It keeps k,
@@ -28,8 +28,18 @@ func NewOpener(s protect.Suite, spi uint32, k protect.Keys, size int) (*Opener, 
 	if size < MinWindow || size > MaxWindow {
 		return nil, ErrWindow
 	}
-	return &Opener{suite: s, spi: spi, keys: k, win: window{size: uint64(size), esn: s.ESN}}, nil
+	return &Opener{suite: s, spi: spi, key: joined(k), win: window{size: uint32(size), esn: s.ESN}}, nil
 }
+
+// Rest gives back what only a busy SA needs; the next packet makes it again. What was opened once stays refused, and so
+// does all that is more than 64 packets late: it would have been under way for as long as the SA has been idle.
+func (o *Opener) Rest() {
+	o.x = nil
+	o.win.rest()
+}
+
+// Awake reports whether there is anything that Rest would give back.
+func (o *Opener) Awake() bool { return o.x != nil }
 
 // HeadLen is the octets in front of the ciphertext: SPI, sequence number, IV.
 func (o *Opener) HeadLen() int { return HeaderLen + sizesOf(o.suite).iv }
@@ -69,7 +79,7 @@ func (o *Opener) Open(dst, packet []byte) (n int, next byte, err error) {
 		return 0, 0, ErrReplay
 	}
 	if o.x == nil {
-		if o.x, err = newTransform(o.suite, o.keys); err != nil {
+		if o.x, err = newTransform(o.suite, o.key); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -9,11 +9,11 @@ import (
 
 // Sealer is the outbound half of an SA.
 type Sealer struct {
+	seq   uint64    // of the last packet
+	x     transform // nil until the first packet, and after Rest
+	key   []byte
 	suite protect.Suite
 	spi   uint32
-	seq   uint64 // of the last packet
-	keys  protect.Keys
-	x     transform // nil until the first packet
 }
 
 // NewSealer makes the outbound half of an SA. It keeps k, which must not change.
@@ -21,8 +21,14 @@ func NewSealer(s protect.Suite, spi uint32, k protect.Keys) (*Sealer, error) {
 	if err := check(s, spi, k); err != nil {
 		return nil, err
 	}
-	return &Sealer{suite: s, spi: spi, keys: k}, nil
+	return &Sealer{suite: s, spi: spi, key: joined(k)}, nil
 }
+
+// Rest gives back what only a busy SA needs; the next packet makes it again.
+func (s *Sealer) Rest() { s.x = nil }
+
+// Awake reports whether there is anything that Rest would give back.
+func (s *Sealer) Awake() bool { return s.x != nil }
 
 // Overhead is the most by which a payload grows, in octets: header, IV, longest padding, pad length, next header, ICV.
 func (s *Sealer) Overhead() int {
@@ -86,7 +92,7 @@ func (s *Sealer) Seal(dst, plain []byte) (int, error) {
 		return 0, ErrExhausted
 	}
 	if s.x == nil {
-		x, err := newTransform(s.suite, s.keys)
+		x, err := newTransform(s.suite, s.key)
 		if err != nil {
 			return 0, err
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -51,21 +52,30 @@ func check(s protect.Suite, spi uint32, k protect.Keys) error {
 	return nil
 }
 
-func newTransform(s protect.Suite, k protect.Keys) (transform, error) {
+// joined is the keying material of one direction as one: it is kept for as long as its SA.
+func joined(k protect.Keys) []byte {
+	if len(k.Integ) == 0 {
+		return k.Encr
+	}
+	return slices.Concat(k.Encr, k.Integ)
+}
+
+// newTransform makes the transform of a suite from keying material that was joined.
+func newTransform(s protect.Suite, key []byte) (transform, error) {
 	if !s.Encr.AEAD() {
-		return newCBC(s, k)
+		return newCBC(s, protect.Keys{Encr: key[:s.EncrLen()], Integ: key[s.EncrLen():]})
 	}
 	var (
 		a    = &aead{esn: s.ESN}
-		size = len(k.Encr) - s.Encr.SaltLen()
+		size = len(key) - s.Encr.SaltLen()
 		err  error
 	)
-	copy(a.nonce[:], k.Encr[size:])
+	copy(a.nonce[:], key[size:])
 	if s.Encr == protect.ChaCha20Poly1305 {
-		a.c, err = chacha20poly1305.New(k.Encr[:size])
+		a.c, err = chacha20poly1305.New(key[:size])
 	} else {
 		var b cipher.Block
-		if b, err = aes.NewCipher(k.Encr[:size]); err == nil {
+		if b, err = aes.NewCipher(key[:size]); err == nil {
 			a.c, err = cipher.NewGCM(b)
 		}
 	}

@@ -74,7 +74,7 @@ func TestPublishedPackets(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			done[v.Encr]++
 			k := protect.Keys{Encr: append(bytes.Clone(v.Key), v.Salt...), Integ: make([]byte, s.Integ.KeyLen())}
-			x, err := newTransform(s, k)
+			x, err := newTransform(s, joined(k))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +183,7 @@ func TestRecordedPackets(t *testing.T) {
 			if err != nil || next != p.Next || !bytes.HasPrefix(p.Plain, dst[:n]) || openers[id].Highest() != p.Seq {
 				t.Fatalf("%s: packet %d (%s): %d octets, next %d, %v", name, i, id, n, next, err)
 			}
-			x, _ := newTransform(s, k)
+			x, _ := newTransform(s, joined(k))
 			again := make([]byte, len(p.UDP))
 			copy(again, p.UDP[:openers[id].HeadLen()])
 			x.seal(again, p.Plain, uint32(p.Seq>>32))

@@ -6,11 +6,13 @@ import (
 )
 
 // window is the anti-replay window (RFC 4303 §3.4.3) as a ring of words (RFC 6479): moving ahead clears whole words and
-// shifts nothing. The ring has at least one word more than the window.
+// shifts nothing. The ring has at least one word more than the window. There is none before the first packet, and while
+// the window rests.
 type window struct {
-	size uint64
 	top  uint64   // highest authenticated number
-	ring []uint64 // nil until the first packet; a power of two
+	late uint64   // without a ring: bit n says that top-n has not come and still may; all else up to top may not
+	ring []uint64 // a power of two
+	size uint32
 	esn  bool
 }
 
@@ -21,10 +23,10 @@ func (w *window) infer(low uint32) (seq uint64, ok bool) {
 	}
 	var (
 		th, tl = w.top >> 32, uint32(w.top)
-		bottom = tl - uint32(w.size) + 1 // mod 2^32
+		bottom = tl - w.size + 1 // mod 2^32
 	)
 	switch {
-	case uint64(tl) >= w.size-1: // the window lies within one block
+	case tl >= w.size-1: // the window lies within one block
 		if low < bottom {
 			th++
 		}
@@ -43,10 +45,10 @@ func (w *window) check(seq uint64) bool {
 	switch {
 	case seq > w.top:
 		return true
-	case w.top-seq >= w.size:
+	case w.top-seq >= uint64(w.size):
 		return false
-	case w.ring == nil: // nothing was accepted yet
-		return true
+	case w.ring == nil:
+		return w.late>>(w.top-seq)&1 != 0
 	}
 	return w.ring[w.slot(seq)]&(1<<(seq%64)) == 0
 }
@@ -54,7 +56,7 @@ func (w *window) check(seq uint64) bool {
 // accept marks seq, which authenticated, and reports whether it is the highest so far.
 func (w *window) accept(seq uint64) bool {
 	if w.ring == nil {
-		w.ring = make([]uint64, 1<<bits.Len64((w.size+63)/64))
+		w.wake()
 	}
 	newest := seq > w.top
 	if newest {
@@ -69,3 +71,33 @@ func (w *window) accept(seq uint64) bool {
 }
 
 func (w *window) slot(seq uint64) uint64 { return seq / 64 & uint64(len(w.ring)-1) }
+
+// resting is the window that RFC 4303 §3.4.3 prefers, and what is kept of a longer one while no packet comes.
+const resting = 64
+
+// rest gives the ring back. It forgets no number that came: those before the last 64 count as if they had, too.
+func (w *window) rest() {
+	if w.ring == nil {
+		return
+	}
+	w.late = 0
+	for n := range min(resting, uint64(w.size), w.top) { // the first number is 1
+		if seq := w.top - n; w.ring[w.slot(seq)]&(1<<(seq%64)) == 0 {
+			w.late |= 1 << n
+		}
+	}
+	w.ring = nil
+}
+
+// wake makes the ring again.
+func (w *window) wake() {
+	w.ring = make([]uint64, 1<<bits.Len32((w.size+63)/64))
+	for i := range w.ring {
+		w.ring[i] = math.MaxUint64
+	}
+	w.ring[w.slot(w.top)] >>= 63 - w.top%64
+	for late := w.late; late != 0; late &= late - 1 {
+		seq := w.top - uint64(bits.TrailingZeros64(late))
+		w.ring[w.slot(seq)] &^= 1 << (seq % 64)
+	}
+}

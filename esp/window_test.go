@@ -1,6 +1,7 @@
 package esp
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -22,9 +23,18 @@ func (m *model) accept(seq uint64) bool {
 	return true
 }
 
-// The ring accepts exactly what the model accepts, under reordering, duplicates, gaps and jumps over the whole ring.
+// rest refuses what is so late that it was under way while nothing came.
+func (m *model) rest() {
+	for n := uint64(resting); n < m.size && n < m.top; n++ {
+		m.seen[m.top-n] = true
+	}
+}
+
+// The ring accepts exactly what the model accepts, under reordering, duplicates, gaps and jumps over the whole ring, and
+// however often it is given back.
 func TestWindowReordering(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(400) {
+		rests := seed%4 >= 2
 		r := rand.New(rand.NewPCG(seed, 1))
 		size := []uint64{32, 64, 65, 1000, 1024, 4096}[seed%6]
 		esn := seed%2 == 0
@@ -32,14 +42,20 @@ func TestWindowReordering(t *testing.T) {
 		if !esn {
 			start = 0
 		}
-		w := window{size: size, esn: esn, top: start}
+		w := window{size: uint32(size), esn: esn, top: start}
 		m := model{seen: map[uint64]bool{}, top: start, size: size}
-		if start > 0 { // the one at the edge came
+		if start > 0 { // the one at the edge came, and nothing before it
+			w.wake()
+			clear(w.ring)
 			w.accept(start)
 			m.seen[start] = true
 		}
 		head := start
-		for range 3000 {
+		for n := range 3000 {
+			if rests && n%10 == 0 {
+				w.rest()
+				m.rest()
+			}
 			var seq uint64
 			switch r.IntN(20) {
 			case 0:
@@ -63,6 +79,50 @@ func TestWindowReordering(t *testing.T) {
 			if fresh {
 				w.accept(got)
 			}
+		}
+	}
+}
+
+// A replay is refused after the window has rested, and what is late within 64 packets is not (RFC 4303 §3.4.3).
+func TestReplayAfterRest(t *testing.T) {
+	for _, suite := range suites() {
+		s, o := testPair(t, suite, 0)
+		var packets [][]byte
+		for range 300 {
+			packets = append(packets, sealed(t, s, []byte{1}, 6))
+		}
+		dst := make([]byte, 100)
+		late := map[int]bool{100: true, 250: true, 290: true} // 250 and 290 are among the last 64
+		for i, p := range packets {
+			if late[i] {
+				continue
+			}
+			if _, _, err := o.Open(dst, p); err != nil {
+				t.Fatalf("%v: %v", suite, err)
+			}
+		}
+		for range 2 { // without a packet between
+			o.Rest()
+		}
+		if o.Awake() || o.win.ring != nil {
+			t.Fatalf("%v: keeps what only a busy SA needs", suite)
+		}
+		for i, p := range packets {
+			_, _, err := o.Open(dst, p)
+			if want := i == 250 || i == 290; (err == nil) != want || err != nil && !errors.Is(err, ErrReplay) {
+				t.Fatalf("%v: packet %d after rest: %v", suite, i, err)
+			}
+			if i%50 == 0 {
+				o.Rest()
+			}
+		}
+		s.Rest()
+		if s.Awake() {
+			t.Fatalf("%v: keeps what only a busy SA needs", suite)
+		}
+		fresh := sealed(t, s, []byte{1}, 6)
+		if _, _, err := o.Open(dst, fresh); err != nil || s.Sequence() != 301 || o.Highest() != 301 {
+			t.Fatalf("%v: the next packet: %v, number %d", suite, err, s.Sequence())
 		}
 	}
 }
