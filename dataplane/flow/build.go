@@ -34,6 +34,7 @@ func (b *Builder) Add(p *Pair, use bool) error {
 	if b.t.BySPI(p.SPIIn) != nil {
 		return fmt.Errorf("%w: SPI %08x is taken", ErrSpec, p.SPIIn)
 	}
+	b.t.terms = p.share(b.t.terms)
 	b.t.bySPI = b.t.bySPI.put(number(uint64(p.SPIIn)), p, b.by)
 	b.t.byID = b.t.byID.put(number(uint64(p.ID)), record{pair: p}, b.by)
 	if use {
@@ -113,7 +114,7 @@ func (b *Builder) record(id PairID) (record, error) {
 
 // start makes p the first choice for its selectors.
 func (b *Builder) start(p *Pair) {
-	for _, k := range keys(p.Remote) {
+	for _, k := range p.keys() {
 		if e := b.t.exact(k); e != nil {
 			for _, q := range e.pairs { // entries do not change: stop makes new ones
 				if q == p || p.same(q) {
@@ -138,7 +139,7 @@ func (b *Builder) stop(r record) {
 
 // each edits the entries under which a pair sends.
 func (b *Builder) each(p *Pair, edit func(*entry)) {
-	for _, k := range keys(p.Remote) {
+	for _, k := range p.keys() {
 		b.edit(k, edit)
 	}
 }

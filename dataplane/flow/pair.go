@@ -18,22 +18,45 @@ var ErrSpec = errors.New("flow: bad SA pair")
 // place, so compare IDs and not pointers. The sealer belongs to one sending goroutine, the opener to one receiving one;
 // counters may be read anywhere.
 type Pair struct {
-	// What every outbound packet needs stands first, together.
-	live *live
-	only netip.Addr // when the selectors are all between this local address and one remote prefix; else invalid
-	Spec
-	host netip.Addr // the only remote address in the selectors, if there is but one
+	live        *live
+	*terms               // a table's pairs have one and the same, where they are equal
+	special     *special // nil: all between OuterLocal and OuterRemote, and nothing else
+	ID          PairID
+	OuterRemote netip.AddrPort
+	SPIIn       uint32
 }
 
-// live is what the packets of a pair change.
+// terms are what many pairs have in common. The fields are those of [Spec].
+type terms struct {
+	Suite      protect.Suite
+	Mode       protect.Mode
+	Encap      bool
+	PeerMoves  bool
+	Marks      protect.Marks
+	OuterLocal netip.AddrPort
+	SawLocal   netip.Addr
+	Soft, Hard protect.Limits
+}
+
+// special is what a pair has besides that is not simply between two hosts.
+type special struct {
+	local, remote selector.Set
+	only          netip.Addr // when the selectors are all between this local address and one remote prefix; else invalid
+	host          netip.Addr // the only remote address in the selectors, if there is but one
+	sawRemote     netip.Addr
+}
+
+// live is what the packets of a pair change. What those that leave write lies far from what those that come write, since
+// they do it on different processors.
 type live struct {
-	seal    *esp.Sealer
-	open    *esp.Opener
-	in, out usage
-	drops   atomic.Uint64
-	spent   atomic.Bool
-	soft    atomic.Bool
-	plane   any // see Attach
+	out   usage
+	spent atomic.Bool
+	soft  atomic.Bool
+	seal  esp.Sealer
+	plane any // see Attach
+	open  esp.Opener
+	in    usage
+	drops atomic.Uint64
 }
 
 type usage struct {
@@ -67,41 +90,136 @@ func NewPair(s Spec) (*Pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: inbound: %w", ErrSpec, err)
 	}
-	s.KeysIn, s.KeysOut = protect.Keys{}, protect.Keys{} // the halves have them
-	p := &Pair{Spec: s, live: &live{seal: seal, open: open}}
+	return &Pair{
+		live: &live{seal: *seal, open: *open},
+		terms: &terms{
+			s.Suite, s.Mode, s.Encap, s.PeerMoves, s.Marks, s.OuterLocal, s.SawLocal, s.Soft, s.Hard,
+		},
+		special: specialOf(&s), ID: s.ID, SPIIn: s.SPIIn, OuterRemote: s.OuterRemote,
+	}, nil
+}
+
+// specialOf is nil for a pair that carries all between its outer addresses.
+func specialOf(s *Spec) *special {
+	if !s.SawRemote.IsValid() && justHost(s.Local, s.OuterLocal.Addr()) && justHost(s.Remote, s.OuterRemote.Addr()) {
+		return nil
+	}
+	x := &special{local: s.Local, remote: s.Remote, sawRemote: s.SawRemote}
 	if k := keys(s.Remote); len(k) == 1 && k[0].IsSingleIP() {
-		p.host = k[0].Addr()
+		x.host = k[0].Addr()
 	}
 	if l, r := s.Local[0], s.Remote[0]; len(s.Local) == 1 && len(s.Remote) == 1 && l == selector.Host(l.From) && r.Upper() == "" {
 		if _, whole := r.Prefix(); whole {
-			p.only = l.From
+			x.only = l.From
 		}
 	}
-	return p, nil
+	return x
+}
+
+// justHost reports whether s is everything at a, and a is written as in packets.
+func justHost(s selector.Set, a netip.Addr) bool {
+	h := selector.Host(a)
+	return len(s) == 1 && s[0] == h && h.From == a
+}
+
+// Selectors are those of the packets that the pair carries, as this host sees them.
+func (p *Pair) Selectors() (local, remote selector.Set) {
+	if x := p.special; x != nil {
+		return x.local, x.remote
+	}
+	return selector.Set{selector.Host(p.OuterLocal.Addr())}, selector.Set{selector.Host(p.OuterRemote.Addr())}
+}
+
+// host is the only remote address in the selectors, invalid if there are more.
+func (p *Pair) host() netip.Addr {
+	if p.special != nil {
+		return p.special.host
+	}
+	return p.OuterRemote.Addr()
+}
+
+// Saw are the peer's view of both addresses; invalid where they are not known.
+func (p *Pair) Saw() (local, remote netip.Addr) {
+	if p.special != nil {
+		remote = p.special.sawRemote
+	}
+	return p.SawLocal, remote
 }
 
 // takes reports whether the selectors have an outbound packet to an address in a prefix of the pair's.
 func (p *Pair) takes(f *selector.Flow) bool {
-	if p.only.IsValid() {
-		return f.Local == p.only
+	x := p.special
+	switch {
+	case x == nil:
+		return f.Local == p.OuterLocal.Addr()
+	case x.only.IsValid():
+		return f.Local == x.only
 	}
-	return selector.Match(p.Local, p.Remote, *f)
+	return selector.Match(x.local, x.remote, *f)
+}
+
+// carries reports whether the selectors have a packet.
+func (p *Pair) carries(f *selector.Flow) bool {
+	if x := p.special; x != nil {
+		return selector.Match(x.local, x.remote, *f)
+	}
+	return f.Local == p.OuterLocal.Addr() && f.Remote == p.OuterRemote.Addr()
+}
+
+// carriesLocal reports whether some selector has a local address, carriesRemote likewise.
+func (p *Pair) carriesLocal(a netip.Addr) bool {
+	if x := p.special; x != nil {
+		return x.local.ContainsAddr(a)
+	}
+	return a == p.OuterLocal.Addr()
+}
+
+func (p *Pair) carriesRemote(a netip.Addr) bool {
+	if x := p.special; x != nil {
+		return x.remote.ContainsAddr(a)
+	}
+	return a == p.OuterRemote.Addr()
+}
+
+// keys are the prefixes under which the pair is found.
+func (p *Pair) keys() []netip.Prefix {
+	if x := p.special; x != nil {
+		return keys(x.remote)
+	}
+	a := p.OuterRemote.Addr()
+	return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
 }
 
 // OuterTOS is the type-of-service octet of the outer header of a packet with this inner one.
 func (p *Pair) OuterTOS(inner uint8) uint8 { return p.Marks.Outer(inner, p.Mode) }
 
 // Sealer is the outbound half.
-func (p *Pair) Sealer() *esp.Sealer { return p.live.seal }
+func (p *Pair) Sealer() *esp.Sealer { return &p.live.seal }
 
 // Opener is the inbound half.
-func (p *Pair) Opener() *esp.Opener { return p.live.open }
+func (p *Pair) Opener() *esp.Opener { return &p.live.open }
 
 // moved is p with another outer remote address, sharing all state.
 func (p *Pair) moved(remote netip.AddrPort) *Pair {
 	q := *p
-	q.OuterRemote = remote
+	if q.OuterRemote = remote; p.special == nil && remote.Addr() != p.OuterRemote.Addr() {
+		l, r := p.Selectors() // they stay
+		q.special = &special{local: l, remote: r, only: p.OuterLocal.Addr(), host: p.OuterRemote.Addr()}
+	}
 	return &q
+}
+
+// share has p use terms that pairs of the table already have. all are the known ones, latest first; the result is what is
+// known then.
+func (p *Pair) share(all []*terms) []*terms {
+	const most = 16 // as many as a policy makes; others have theirs to themselves
+	for _, t := range all {
+		if *t == *p.terms {
+			p.terms = t
+			return all
+		}
+	}
+	return append([]*terms{p.terms}, all[:min(len(all), most-1)]...)
 }
 
 // Reached says what a packet brought about; each of it happens once in the life of a pair.
@@ -174,7 +292,14 @@ func (p *Pair) Usage() Usage {
 }
 
 // same reports whether two pairs serve the same packets.
-func (p *Pair) same(q *Pair) bool { return equal(p.Local, q.Local) && equal(p.Remote, q.Remote) }
+func (p *Pair) same(q *Pair) bool {
+	if p.special == nil && q.special == nil {
+		return p.OuterRemote.Addr() == q.OuterRemote.Addr() && p.OuterLocal.Addr() == q.OuterLocal.Addr()
+	}
+	pl, pr := p.Selectors()
+	ql, qr := q.Selectors()
+	return equal(pl, ql) && equal(pr, qr)
+}
 
 func equal(a, b selector.Set) bool {
 	if len(a) == 1 && len(b) == 1 {

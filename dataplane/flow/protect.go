@@ -215,19 +215,20 @@ func (p *Pair) ends(o Outer) Addrs {
 	if !a.Dst.IsValid() {
 		a.Dst = p.OuterLocal.Addr()
 	}
-	if p.PeerMoves && p.host.IsValid() {
-		a.Src = p.host
+	if host := p.host(); p.PeerMoves && host.IsValid() {
+		a.Src = host
 	}
 	return a
 }
 
 // was are the addresses over which the peer computed its checksums.
 func (p *Pair) was(is Addrs) Addrs {
-	if p.SawRemote.IsValid() {
-		is.Src = p.SawRemote
+	local, remote := p.Saw()
+	if remote.IsValid() {
+		is.Src = remote
 	}
-	if p.SawLocal.IsValid() {
-		is.Dst = p.SawLocal
+	if local.IsValid() {
+		is.Dst = local
 	}
 	return is
 }
@@ -238,10 +239,10 @@ func (p *Pair) CheckIn(f *selector.Flow, pkt []byte, i *PacketInfo) Reason {
 	switch {
 	case i.Fragment && p.Mode == protect.Transport:
 		return Fragmented
-	case selector.Match(p.Local, p.Remote, *f):
+	case p.carries(f):
 		return NoReason
 	}
-	if q, ok := quoted(pkt, i, true); ok && p.Local.ContainsAddr(f.Local) && selector.Match(p.Local, p.Remote, q) {
+	if q, ok := quoted(pkt, i, true); ok && p.carriesLocal(f.Local) && p.carries(&q) {
 		return NoReason
 	}
 	return BadSelector
@@ -260,7 +261,7 @@ func (t *Table) OutPacket(f *selector.Flow, pkt []byte, i *PacketInfo) Verdict {
 	}
 	// The quoted packet came in: seen from here its answers go to where it came from.
 	p := t.sender(t.longest(q.Remote), &q)
-	if p == nil || p.Spent() || !p.Remote.ContainsAddr(f.Remote) {
+	if p == nil || p.Spent() || !p.carriesRemote(f.Remote) {
 		return v
 	}
 	return Verdict{Action: Seal, Pair: p}

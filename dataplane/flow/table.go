@@ -16,6 +16,7 @@ type Table struct {
 	bySPI trie[*Pair]
 	byID  trie[record]
 	rules *ruleBook // nil: none
+	terms []*terms  // see Pair.share
 }
 
 // entry is what is known of a prefix of remote addresses. It does not change.

@@ -23,7 +23,8 @@ type inbound struct {
 	mu    sync.Mutex
 	table *flow.Table // of the batch
 	now   int64
-	sa    *sa // locked
+	sa    *sa            // locked
+	peer  netip.AddrPort // of sa, as the table has it
 	// Of the datagram in hand.
 	from netip.AddrPort
 	how  arrival
@@ -156,6 +157,7 @@ func (i *inbound) esp(b []byte) {
 		s = saOf(pair)
 		i.x.flush()
 		i.use(s)
+		i.peer = pair.OuterRemote
 	}
 	if s.pair.Spent() {
 		i.drop(s, flow.SpentSA, flowKey{})
@@ -199,8 +201,7 @@ func (i *inbound) authentic(s *sa, n int) {
 
 // moved follows a peer behind a NAT (RFC 7296 §2.23): the host decides, so it is told once a second at most.
 func (i *inbound) moved(s *sa) {
-	d := s.dest.Load()
-	if d == nil || i.s.kind != encapSocket || d.remote == i.from || !s.pair.Opener().Newest() || !i.p.movers.allow(i.from.Addr(), i.now) {
+	if i.s.kind != encapSocket || i.peer == i.from || !s.pair.Opener().Newest() || !i.p.movers.allow(i.from.Addr(), i.now) {
 		return
 	}
 	i.p.event(dataplane.Moved{ID: s.pair.ID, Remote: i.from})

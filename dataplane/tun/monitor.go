@@ -128,9 +128,7 @@ func (p *Plane) follow() {
 	p.host.refresh()
 	p.table.Load().Pairs(func(pair *flow.Pair) bool {
 		if s := saOf(pair); s != nil {
-			if d := s.dest.Load(); d != nil {
-				s.setPath(p.host.pathMTU(d.remote.Addr()))
-			}
+			s.setPath(p.host.pathMTU(pair.OuterRemote.Addr()))
 		}
 		return true
 	})

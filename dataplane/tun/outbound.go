@@ -137,7 +137,7 @@ func (o *outbound) packet(table *flow.Table, b []byte, at, end int, v vnet, whol
 	verdict := table.OutPacket(&f, p, &info)
 	switch verdict.Action {
 	case flow.Seal:
-		x := sealing{o: o, sa: saOf(verdict.Pair), b: b, at: at, end: end, v: v, info: info, whole: whole}
+		x := sealing{o: o, sa: saOf(verdict.Pair), pair: verdict.Pair, b: b, at: at, end: end, v: v, info: info, whole: whole}
 		x.run(f)
 	case flow.Queue:
 		o.p.hold(table, f, b[at-vnetLen:end], o.now)
@@ -174,6 +174,7 @@ func (o *outbound) refuse(f flowKey, p []byte, why flow.Reason) {
 type sealing struct {
 	o       *outbound
 	sa      *sa
+	pair    *flow.Pair // as the table has it: the peer may have moved
 	b       []byte
 	at, end int
 	v       vnet
@@ -189,8 +190,7 @@ type sealing struct {
 func (x *sealing) run(f flowKey) {
 	s, o := x.sa, x.o
 	p := x.b[x.at:x.end]
-	x.d = s.dest.Load()
-	if x.d == nil {
+	if x.d = s.to(o.p, x.pair); x.d == nil {
 		o.refuse(f, p, flow.SendFailed)
 		return
 	}
@@ -245,7 +245,7 @@ func (x *sealing) fits(f flowKey, p []byte) bool {
 		return true
 	}
 	if x.o.now-x.sa.asked.Load() > pathAge { // it may be wider again
-		x.o.p.askPath(x.sa, x.o.now)
+		x.o.p.askPath(x.d, x.o.now)
 	}
 	if x.whole || !x.info.V6 && !x.info.DF { // may be fragmented: the outer packet is (RFC 4301 §8.1)
 		return size+x.sa.pair.Sealer().Overhead() <= maxDatagram || x.tooLarge(f)

@@ -159,16 +159,14 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		if err != nil {
 			return err
 		}
-		d, err := p.destOf(pair.Spec)
-		if err != nil {
+		if _, err := p.socketOf(pair); err != nil {
 			return err
 		}
 		path := ethernet
-		if r, err := p.host.routeNow(d.remote.Addr()); err == nil {
+		if r, err := p.host.routeNow(pair.OuterRemote.Addr()); err == nil {
 			path = routeMTU(r, p.host.linkNow)
 		}
-		s := newSA(pair, d, path)
-		pair.Attach(s)
+		pair.Attach(newSA(pair, path))
 		return b.Add(pair, c.Use)
 	case dataplane.UseSA:
 		return b.Use(c.ID)
@@ -178,7 +176,7 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		b.Remove(c.ID)
 		return nil
 	case dataplane.MoveSA:
-		return p.move(b, c)
+		return b.Move(c.ID, c.Remote)
 	case dataplane.SetPrefix:
 		if err := b.SetPrefix(c.Prefix, c.State); err != nil {
 			return err
@@ -195,37 +193,17 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 	return fmt.Errorf("%w: unknown change", ErrUnsupported)
 }
 
-func (p *Plane) move(b *flow.Builder, c dataplane.MoveSA) error {
-	if err := b.Move(c.ID, c.Remote); err != nil {
-		return err
-	}
-	s := b.Table().Pair(c.ID)
-	if s == nil {
-		return nil
-	}
-	spec := s.Spec
-	spec.OuterRemote = c.Remote
-	d, err := p.destOf(spec)
-	if err != nil {
-		return err
-	}
-	sa := saOf(s)
-	d.sa = sa
-	sa.dest.Store(d)
-	return nil
-}
-
-// destOf is where the packets of a pair go.
-func (p *Plane) destOf(s flow.Spec) (*dest, error) {
+// socketOf is the socket that the packets of a pair leave by.
+func (p *Plane) socketOf(pair *flow.Pair) (*socket, error) {
 	k := rawSocket
-	if s.Encap {
+	if pair.Encap {
 		k = encapSocket
 	}
-	sock := p.socks[k][family(s.OuterRemote.Addr())]
+	sock := p.socks[k][family(pair.OuterRemote.Addr())]
 	if sock == nil {
-		return nil, fmt.Errorf("%w: no socket for %v", ErrUnsupported, s.OuterRemote)
+		return nil, fmt.Errorf("%w: no socket for %v", ErrUnsupported, pair.OuterRemote)
 	}
-	return newDest(sock, s.OuterLocal, s.OuterRemote), nil
+	return sock, nil
 }
 
 // Send implements [dataplane.Plane].
@@ -331,17 +309,15 @@ func (p *Plane) unsent(d *dest, packets int, _ unix.Errno) {
 // tooBig implements outcome: the path has become narrower than was known.
 func (p *Plane) tooBig(d *dest, _ int) {
 	if d.sa != nil {
-		p.askPath(d.sa, time.Now().UnixNano())
+		p.askPath(d, time.Now().UnixNano())
 	}
 }
 
-// askPath asks the system how large packets to the peer may be, once a second at most.
-func (p *Plane) askPath(s *sa, now int64) {
-	if last := s.asked.Load(); now-last < perSecond || !s.asked.CompareAndSwap(last, now) {
-		return
-	}
-	if d := s.dest.Load(); d != nil {
-		s.setPath(p.host.pathMTU(d.remote.Addr()))
+// askPath asks the system how large packets of an SA may be on their way, once a second at most.
+func (p *Plane) askPath(d *dest, now int64) {
+	asked := &d.sa.asked
+	if last := asked.Load(); now-last >= perSecond && asked.CompareAndSwap(last, now) {
+		d.sa.setPath(p.host.pathMTU(d.remote.Addr()))
 	}
 }
 

@@ -17,20 +17,34 @@ type flowKey = selector.Flow
 // sa is what the plane keeps beside a pair of the table.
 type sa struct {
 	pair  *flow.Pair
-	dest  atomic.Pointer[dest]
-	mtu   atomic.Int32 // largest inner packet that need not be fragmented
-	asked atomic.Int64 // when the path was last asked for its MTU
-	in    sync.Mutex   // held while packets are opened: both forms of ESP may arrive at once
+	dest  atomic.Pointer[dest] // nil until the first packet out
+	mtu   atomic.Int32         // largest inner packet that need not be fragmented
+	asked atomic.Int64         // when the path was last asked for its MTU
+	in    sync.Mutex           // held while packets are opened: both forms of ESP may arrive at once
 	// limited has every packet counted as it is opened, so that a hard limit is not overrun by a batch.
 	limited bool
 }
 
-func newSA(pair *flow.Pair, d *dest, path int) *sa {
+func newSA(pair *flow.Pair, path int) *sa {
 	s := &sa{pair: pair, limited: pair.Hard.Packets != 0 || pair.Hard.Bytes != 0}
-	d.sa = s
-	s.dest.Store(d)
 	s.setPath(path)
 	return s
+}
+
+// to is where packets go that a table gives to pair, which is s.pair or what became of it when the peer moved; nil when
+// there is no socket.
+func (s *sa) to(p *Plane, pair *flow.Pair) *dest {
+	if d := s.dest.Load(); d != nil && d.remote == pair.OuterRemote {
+		return d
+	}
+	sock, err := p.socketOf(pair)
+	if err != nil {
+		return nil
+	}
+	d := newDest(sock, pair.OuterLocal, pair.OuterRemote)
+	d.sa = s
+	s.dest.Store(d)
+	return d
 }
 
 // setPath says how large outer packets may be.

@@ -100,16 +100,17 @@ func (x *stitcher) deliver(s *sa, end int, next byte) {
 // addresses are those that the peer computed checksums over and those of this host, when a NAT is between (RFC 3948
 // §3.1.2).
 func addresses(pair *flow.Pair, f flowKey) (a [2]flow.Addrs) {
-	if pair.Mode != protect.Transport || !pair.SawLocal.IsValid() && !pair.SawRemote.IsValid() {
+	local, remote := pair.Saw()
+	if pair.Mode != protect.Transport || !local.IsValid() && !remote.IsValid() {
 		return a
 	}
 	is := flow.Addrs{Src: f.Remote, Dst: f.Local}
 	was := is
-	if pair.SawRemote.IsValid() {
-		was.Src = pair.SawRemote
+	if remote.IsValid() {
+		was.Src = remote
 	}
-	if pair.SawLocal.IsValid() {
-		was.Dst = pair.SawLocal
+	if local.IsValid() {
+		was.Dst = local
 	}
 	return [2]flow.Addrs{was, is}
 }
