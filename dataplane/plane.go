@@ -18,7 +18,7 @@ type Plane interface {
 	Send(local, remote netip.AddrPort, b []byte) error
 	// Keepalive sends a NAT keepalive (RFC 3948 §4).
 	Keepalive(local, remote netip.AddrPort) error
-	// Counters appends those of all pairs to buf.
+	// Counters appends those of all pairs under which packets came or went to buf; others may be left out.
 	Counters(buf []Counters) []Counters
 	// Cleared appends what has left in clear by the rules of each Tally.
 	Cleared(buf []Cleared) []Cleared

@@ -276,6 +276,12 @@ func (p *Pair) Spent() bool { return p.live.spent.Load() }
 // Drop counts an inbound packet dropped after its SPI was found.
 func (p *Pair) Drop() { p.live.drops.Add(1) }
 
+// Used reports whether any packet has come or gone under the pair.
+func (p *Pair) Used() bool {
+	l := p.live
+	return l.in.packets.Load()|l.out.packets.Load()|l.drops.Load() != 0
+}
+
 // Usage is what a pair has carried.
 type Usage struct {
 	PacketsIn, PacketsOut, BytesIn, BytesOut, Drops uint64

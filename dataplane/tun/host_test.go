@@ -123,8 +123,8 @@ func TestClearText(t *testing.T) {
 	b.apply(dataplane.AddSA{Spec: pairOf(1, gcm128, b4, a4)})
 	b.mustPing(a4)
 	b.until("protected answer to a clear ping", func() bool { // counted after it is delivered
-		c := b.plane.Counters(nil)[0]
-		return c.PacketsIn > 0 && c.PacketsOut == 0
+		c := b.plane.Counters(nil)
+		return len(c) == 1 && c[0].PacketsIn > 0 && c[0].PacketsOut == 0
 	})
 	a.apply(dataplane.SetPrefix{Prefix: single(b4), State: flow.Clear}, dataplane.SetPrefix{Prefix: single(b6), State: flow.Clear}, dataplane.RemoveSA{ID: 1})
 	a.mustPing(b4)

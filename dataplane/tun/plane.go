@@ -252,7 +252,7 @@ func passing(err error) bool {
 // Counters implements [dataplane.Plane].
 func (p *Plane) Counters(buf []dataplane.Counters) []dataplane.Counters {
 	p.table.Load().Pairs(func(pair *flow.Pair) bool {
-		if s := saOf(pair); s != nil {
+		if s := saOf(pair); s != nil && pair.Used() {
 			buf = append(buf, s.counters())
 		}
 		return true
