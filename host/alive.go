@@ -29,7 +29,7 @@ func (h *Host) keepRecords(now time.Time) {
 		if s.inUse {
 			s.inUse = false
 			// Not now: since then the peer may have restarted, and be here under another instance.
-			h.persist(h.book.Alive(s.alive, h.query(s, s.who, s.named)))
+			h.persist(h.book.Alive(h.time(s.alive), h.query(s, s.who, s.named)))
 		}
 	}
 }

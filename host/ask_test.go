@@ -27,8 +27,8 @@ func TestAskHoldsUntilAccepted(t *testing.T) {
 		}
 		a.want(addrB, StateRefused, flow.Hold)
 		command := "btns trust accept " + addrB.String() + " " + b.key().String()
-		if p := a.h.peers[addrB]; !strings.Contains(p.hint, command) || p.reason != KeyWaits {
-			t.Fatalf("%q %q", p.reason, p.hint)
+		if p := a.h.peers[addrB]; !strings.Contains(p.trouble().hint, command) || p.trouble().reason != KeyWaits {
+			t.Fatalf("%q %q", p.trouble().reason, p.trouble().hint)
 		}
 		if x := a.h.Explain(w.now, addrB, 0); !strings.Contains(strings.Join(x.Story(), "\n"), command) || x.Hint == "" {
 			t.Fatalf("%+v", x)

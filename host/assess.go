@@ -116,7 +116,6 @@ func (h *Host) dismiss(now time.Time, s *session, r Report) {
 	}
 	for _, pair := range slices.Clone(h.sas.Owned(uint64(s.handle))) {
 		h.change(dataplane.RemoveSA{ID: flow.PairID(pair.ID)})
-		delete(h.counters, flow.PairID(pair.ID))
 		h.sas.Remove(pair.ID)
 		h.standIn(pair)
 	}

@@ -121,8 +121,8 @@ func TestRevoke(t *testing.T) {
 	a.reports = nil
 	a.acquire(addrB)
 	a.want(addrB, StateRefused, flow.Hold)
-	if a.told(KeyRevoked, Alarm) != 1 || strings.Contains(a.h.peers[addrB].hint, "accept") {
-		t.Fatalf("%q\n%s", a.h.peers[addrB].hint, a.story())
+	if a.told(KeyRevoked, Alarm) != 1 || strings.Contains(a.h.peers[addrB].trouble().hint, "accept") {
+		t.Fatalf("%q\n%s", a.h.peers[addrB].trouble().hint, a.story())
 	}
 	a.do(Accept{Addr: addrB})
 	a.want(addrB, StateRefused, flow.Hold)
@@ -159,7 +159,7 @@ func TestRefusalsAreQuiet(t *testing.T) {
 	w.box("evil", addrB)
 	a.boot()
 	for range 5 {
-		a.h.peers[addrB].retryAt = time.Time{}
+		a.h.peers[addrB].fresh()
 		a.acquire(addrB)
 		a.want(addrB, StateRefused, flow.Hold)
 		w.pass(5 * time.Second)
@@ -168,7 +168,7 @@ func TestRefusalsAreQuiet(t *testing.T) {
 		t.Fatalf("told %d times in half a minute", n)
 	}
 	w.pass(time.Minute)
-	a.h.peers[addrB].retryAt = time.Time{}
+	a.h.peers[addrB].fresh()
 	a.acquire(addrB)
 	if n := a.count(KeyChanged); n != 2 {
 		t.Fatalf("told %d times after a minute more", n)

@@ -85,7 +85,7 @@ func (h *Host) attempt(now time.Time, p *peer, trigger *selector.Flow) {
 		return
 	case p.cfg == nil && !h.protects(p.addr):
 		return
-	case p.fails > 0 && now.Before(p.retryAt):
+	case p.trouble().fails > 0 && now.Before(p.trouble().retryAt):
 		return
 	case !p.local.IsValid():
 		if h.populates(p) {
@@ -141,7 +141,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, trigge
 	case !required:
 		init.Quick = politeProbes
 		h.beginProbe(now, p)
-	case p.fails == 0 || p.state != StateOutage && p.state != StateRefused: // else what is wrong goes on to be said
+	case p.trouble().fails == 0 || p.state != StateOutage && p.state != StateRefused: // else what is wrong goes on to be said
 		h.enter(now, p, StateNegotiating, "making SAs", "")
 	}
 	h.ike(now, init)
@@ -215,7 +215,8 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		if p.cfg == nil {
 			p = h.peerAt(now, ev.Remote) // it may have been forgotten with its last SA
 		}
-		p.fails, p.local = 0, ev.Local
+		p.local = ev.Local
+		p.fresh()
 		h.attempt(now, p, nil)
 		return
 	}
@@ -236,7 +237,7 @@ func (h *Host) connect(now time.Time, ev Connect) {
 		p = h.peerAt(now, addr)
 	}
 	h.call(now, p, ev.Name)
-	p.retryAt = time.Time{}
+	p.suffers(func(t *trouble) { t.retryAt = time.Time{} })
 	h.probes.Heard(now, addr)
 	h.attempt(now, p, nil)
 }

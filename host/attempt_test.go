@@ -111,8 +111,8 @@ func TestBackOff(t *testing.T) {
 			w.pass(100 * time.Millisecond)
 		}
 		p := a.h.peers[addrB]
-		if left := p.retryAt.Sub(w.now); p.fails != i+1 || left > pause || left < pause-200*time.Millisecond {
-			t.Fatalf("after %d failures: %d, the next in %v, want %v", i+1, p.fails, left, pause)
+		if left := p.trouble().retryAt.Sub(w.now); p.trouble().fails != i+1 || left > pause || left < pause-200*time.Millisecond {
+			t.Fatalf("after %d failures: %d, the next in %v, want %v", i+1, p.trouble().fails, left, pause)
 		}
 		before := a.exchanges(ikeSAInit)
 		a.acquire(addrB)
@@ -125,8 +125,8 @@ func TestBackOff(t *testing.T) {
 	w.lose = nil
 	a.acquire(addrB)
 	w.talk(a, b)
-	if p := a.h.peers[addrB]; p.fails != 0 || p.state != StateProtected {
-		t.Fatalf("%d failures are remembered in state %v", p.fails, p.state)
+	if p := a.h.peers[addrB]; p.trouble().fails != 0 || p.state != StateProtected {
+		t.Fatalf("%d failures are remembered in state %v", p.trouble().fails, p.state)
 	}
 }
 

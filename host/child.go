@@ -46,7 +46,7 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 		return
 	}
 	was := p.state
-	p.fails, p.retryAt = 0, time.Time{}
+	p.fresh()
 	h.enter(now, p, StateProtected, "", "")
 	if p.installed == flow.Upgrade && !s.nat.Peer {
 		h.alarms.add(now.Add(upgradeTime), endUpgrade, p.addr, 0)
@@ -65,7 +65,7 @@ func (h *Host) announced(now time.Time, pair *sad.Pair) {
 	pair.Announced = false
 	h.use(pair)
 	if s := h.sessions[ikev2.Handle(pair.Owner)]; s != nil && s.peer != nil && s.peer.state == StateProtected {
-		h.enter(now, s.peer, StateProtected, s.peer.why, s.peer.hint)
+		h.enter(now, s.peer, StateProtected, s.peer.trouble().why, s.peer.trouble().hint)
 	}
 }
 
@@ -104,7 +104,6 @@ func (h *Host) childDown(now time.Time, a ikev2.ChildDown) {
 	} else {
 		h.change(dataplane.RemoveSA{ID: flow.PairID(a.Child)})
 	}
-	delete(h.counters, flow.PairID(a.Child))
 	h.sas.Remove(pair.ID)
 	h.standIn(pair)
 	p := h.peerOfPair(a.SA, pair.Peer)
@@ -166,8 +165,7 @@ func (h *Host) childFailed(now time.Time, a ikev2.ChildFailed) {
 	if p == nil {
 		return
 	}
-	p.fails++
-	p.retryAt = now.Add(h.pause(p))
+	p.failed(now)
 	if h.sends(p) {
 		return
 	}

@@ -88,7 +88,7 @@ func (h *Host) freed(now time.Time, addr netip.Addr, why string) {
 		h.ike(now, ikev2.DeleteSA{SA: p.attempt, Silent: true})
 		p.attempt = 0
 	}
-	p.fails, p.retryAt = 0, time.Time{}
+	p.fresh()
 	if p.installed != flow.Clear || p.state != StateClear {
 		h.enter(now, p, StateClear, why, "")
 	}

@@ -206,8 +206,8 @@ func TestChildRefused(t *testing.T) {
 			a.acquire(addrB)
 			a.want(addrB, c.state, c.plane)
 			p := a.h.peers[addrB]
-			if p.fails != 1 || len(p.sessions) != 1 || a.h.sas.Reserved() != 0 {
-				t.Fatalf("%d failures, %d IKE SAs, %d SPIs\n%s", p.fails, len(p.sessions), a.h.sas.Reserved(), a.story())
+			if p.trouble().fails != 1 || len(p.sessions) != 1 || a.h.sas.Reserved() != 0 {
+				t.Fatalf("%d failures, %d IKE SAs, %d SPIs\n%s", p.trouble().fails, len(p.sessions), a.h.sas.Reserved(), a.story())
 			}
 		})
 	}

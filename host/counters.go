@@ -2,9 +2,11 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
 )
 
@@ -15,15 +17,22 @@ const (
 	countersEvery = 2 * time.Second // what goes unanswered is noticed so soon
 	countersSoon  = time.Second     // while a record waits for traffic both ways; no reading follows another sooner
 
-	lull    = 2 * time.Second  // silence of a peer that is sent to, before it is checked
-	maxLull = 10 * time.Second // the same when it never sends, but answers checks
+	lull      = 2 * time.Second  // silence of a peer that is sent to, before it is checked
+	maxLull   = 10 * time.Second // the same when it never sends, but answers checks
+	maxProofs = 3                // answers after which it is no longer checked less often
 	// overlap is how far a packet out must be behind the last one in to count as unanswered: an acknowledgment is not
 	// answered, and planes tell the time to about a second.
 	overlap = time.Second
 )
 
-// reading is when the counters were read, and when they are to be; zero: no alarm for it is set.
-type reading struct{ last, next time.Time }
+// reading is of the counters: when they were read, when they are to be (zero: no alarm for it is set), and what they were.
+type reading struct {
+	last, next time.Time
+	list       []dataplane.Counters
+}
+
+// volume is how many packets an IKE SA has carried.
+type volume struct{ in, out uint64 }
 
 // traffic of one IKE SA.
 type traffic struct {
@@ -68,31 +77,38 @@ func (h *Host) readSoon(now time.Time) {
 // countersRead looks for peers that fall silent, and for those with whom traffic has gone both ways. Pairs that never
 // carried anything may be most, and are no reason to read again soon: the plane tells of the first packet of one.
 func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
-	sums := make(map[*session]*traffic)
-	var order []*session
-	for _, c := range list {
-		pair := h.sas.Get(uint64(c.ID))
-		if pair == nil {
-			continue
-		}
-		h.counters[c.ID] = c
-		s := h.sessions[ikev2.Handle(pair.Owner)]
-		unused := c.PacketsIn|c.PacketsOut == 0
-		if s == nil || !s.up || unused && s.seen == (traffic{}) {
-			continue
-		}
-		if sums[s] == nil {
-			sums[s] = new(traffic)
-			order = append(order, s)
-		}
-		sums[s].add(c)
-	}
+	h.reading.list = list
 	after := countersEvery
-	for _, s := range order {
-		h.judgeTraffic(now, s, *sums[s])
+	judge := func(s *session, t traffic) {
+		h.judgeTraffic(now, s, t)
 		if !s.recorded && !s.who.Key.IsZero() {
 			after = countersSoon
 		}
+	}
+	sums := make(map[*session]*traffic) // of those with several pairs
+	var order []*session
+	for _, c := range list {
+		pair := h.sas.Get(uint64(c.ID))
+		if pair == nil || c.PacketsIn|c.PacketsOut == 0 {
+			continue
+		}
+		s := h.sessions[ikev2.Handle(pair.Owner)]
+		switch {
+		case s == nil || !s.up:
+		case sums[s] != nil:
+			sums[s].add(c)
+		case len(h.sas.Owned(pair.Owner)) == 1:
+			var t traffic
+			t.add(c)
+			judge(s, t)
+		default:
+			sums[s] = new(traffic)
+			sums[s].add(c)
+			order = append(order, s)
+		}
+	}
+	for _, s := range order {
+		judge(s, *sums[s])
 	}
 	if h.sas.Len() > 0 {
 		h.readAt(now.Add(after))
@@ -100,16 +116,15 @@ func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
 }
 
 func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
-	was := s.seen
-	s.seen = t
-	if t.in > was.in {
+	in, out := s.seen.in, s.seen.out // more than t when a pair has gone: then nothing is known yet
+	s.seen.in, s.seen.out = t.in, t.out
+	if t.in > in {
 		s.proofs, s.inUse = 0, true
-		if at := notAfter(now, t.lastIn); at.After(s.alive) {
-			s.alive = at
-		}
+		s.alive = max(s.alive, h.moment(notAfter(now, t.lastIn)))
 		h.ike(now, ikev2.Alive{SA: s.handle})
 	}
-	if t.out > was.out && now.Sub(s.alive) >= s.lull() && notAfter(now, t.lastOut).Sub(s.alive) >= overlap {
+	alive := h.time(s.alive)
+	if t.out > out && now.Sub(alive) >= s.lull() && notAfter(now, t.lastOut).Sub(alive) >= overlap {
 		h.ike(now, ikev2.Unanswered{SA: s.handle})
 	}
 	if !s.recorded && t.in > 0 && t.out > 0 {
@@ -118,8 +133,17 @@ func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
 	}
 }
 
+// countersOf are those of one pair.
+func (h *Host) countersOf(id flow.PairID) dataplane.Counters {
+	i := slices.IndexFunc(h.reading.list, func(c dataplane.Counters) bool { return c.ID == id })
+	if i < 0 {
+		return dataplane.Counters{ID: id}
+	}
+	return h.reading.list[i]
+}
+
 // lull is how long the peer may be silent while we send to it. Whoever only ever listens is asked less and less often.
-func (s *session) lull() time.Duration { return min(lull<<min(s.proofs, 3), maxLull) }
+func (s *session) lull() time.Duration { return min(lull<<s.proofs, maxLull) }
 
 // notAfter is a time that a plane told; one that does not know it means now.
 func notAfter(now, told time.Time) time.Time {

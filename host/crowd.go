@@ -227,7 +227,7 @@ func (h *Host) evict(now time.Time, silent time.Duration) bool {
 			continue
 		}
 		seen++
-		if now.Sub(s.alive) >= silent && (victim == nil || s.alive.Before(victim.alive)) {
+		if now.Sub(h.time(s.alive)) >= silent && (victim == nil || s.alive < victim.alive) {
 			victim = s
 		}
 	}

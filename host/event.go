@@ -28,7 +28,7 @@ type SourceFound struct {
 	Err    error
 }
 
-// CountersRead answers [ReadCounters].
+// CountersRead answers [ReadCounters]. Counters, in which pairs without traffic may be missing, stays as it is until the next one.
 type CountersRead struct{ Counters []dataplane.Counters }
 
 // Connect asks for protection towards an address, as a packet would. Name is what the user asked for, when that was a name:

@@ -182,11 +182,11 @@ func (w *walk) probe(addr netip.Addr, d policy.Decision) {
 func (w *walk) peer(p *peer) {
 	w.x.State = p.state
 	if r := p.failure(); r != "" || p.state == StateProtected {
-		w.x.Reason, w.x.Why = r, p.why
+		w.x.Reason, w.x.Why = r, p.trouble().why
 	}
-	text := fmt.Sprintf("%s since %s", p.state, p.since.Format(time.DateTime))
-	if p.why != "" {
-		text += ": " + p.why
+	text := fmt.Sprintf("%s since %s", p.state, w.h.time(p.since).Format(time.DateTime))
+	if p.trouble().why != "" {
+		text += ": " + p.trouble().why
 	}
 	w.say(stepState, "%s", text)
 	w.exchange(p)
@@ -197,7 +197,7 @@ func (w *walk) peer(p *peer) {
 	}
 	w.session(s)
 	for _, pair := range w.h.sas.With(p.addr) {
-		c := w.h.counters[flow.PairID(pair.ID)]
+		c := w.h.countersOf(flow.PairID(pair.ID))
 		use := "receives"
 		if pair.Sending {
 			use = "sends and receives"
@@ -216,18 +216,18 @@ func (w *walk) exchange(p *peer) {
 		if s.initiator {
 			began = "this host began"
 		}
-		w.say(stepIKE, "an IKE SA since %s (%s): %s", s.began.Format(time.DateTime), began, s.suite)
+		w.say(stepIKE, "an IKE SA since %s (%s): %s", w.h.time(s.began).Format(time.DateTime), began, s.suite)
 	case p.attempt != 0:
 		w.say(stepIKE, "an attempt is under way")
 	}
-	if p.last.reason == "" {
+	if p.trouble().last.reason == "" {
 		return
 	}
-	text := fmt.Sprintf("the last attempt ended at %s: %s", p.last.at.Format(time.DateTime), p.last.why)
-	if p.fails > 0 {
-		text += fmt.Sprintf("; %s failed in a row", plural(uint64(p.fails), "attempt"))
-		if p.retryAt.After(w.now) {
-			text += ", the next not before " + p.retryAt.Format(time.DateTime)
+	text := fmt.Sprintf("the last attempt ended at %s: %s", p.trouble().last.at.Format(time.DateTime), p.trouble().last.why)
+	if p.trouble().fails > 0 {
+		text += fmt.Sprintf("; %s failed in a row", plural(uint64(p.trouble().fails), "attempt"))
+		if p.trouble().retryAt.After(w.now) {
+			text += ", the next not before " + p.trouble().retryAt.Format(time.DateTime)
 		}
 	}
 	w.say(stepIKE, "%s", text)
@@ -262,8 +262,8 @@ func (w *walk) session(s *session) {
 // next is the one next thing to do.
 func (w *walk) next(d policy.Decision, p *peer) string {
 	switch {
-	case p != nil && p.hint != "":
-		return p.hint
+	case p != nil && p.trouble().hint != "":
+		return p.trouble().hint
 	case p != nil && p.state == StateProtected:
 		if s := p.session(); s != nil && s.assurance <= identity.FirstUse && !s.who.Key.IsZero() {
 			return fmt.Sprintf("to be sure that nobody is in the middle, compare the key with `btns id` on %v", w.x.Addr)

@@ -61,7 +61,6 @@ type Host struct {
 	claims   []*session // of named peers; see claimants
 	entries
 	alarms   alarms
-	counters map[flow.PairID]dataplane.Counters
 	reading  reading
 	tallies  tallies
 	compares map[netip.Addr]*comparison // that operators have begun
@@ -94,7 +93,6 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 		},
 		inside:   make(map[netip.Prefix]*peer),
 		sessions: make(map[ikev2.Handle]*session),
-		counters: make(map[flow.PairID]dataplane.Counters),
 		compares: make(map[netip.Addr]*comparison),
 	}
 	h.settleIn(cfg.Around)
@@ -113,7 +111,7 @@ func New(cfg Config, rand io.Reader) (*Host, error) {
 }
 
 func (h *Host) addConfigured(cfg *Peer) {
-	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: h.ownKey(cfg), prefixes: cfg.prefixes()}
+	p := &peer{addr: cfg.Remote, local: cfg.Local, cfg: h.ownKey(cfg)}
 	h.peers[cfg.Remote] = p
 	h.enlist(p)
 }
@@ -122,7 +120,7 @@ func (h *Host) addConfigured(cfg *Peer) {
 func (h *Host) enlist(p *peer) {
 	h.named = append(h.named, p)
 	h.byName[p.cfg.Name] = p
-	for _, prefix := range p.prefixes {
+	for _, prefix := range p.prefixes() {
 		if _, taken := h.inside[prefix.Masked()]; taken {
 			continue // the first one in the configuration has it
 		}
@@ -151,8 +149,8 @@ func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.resumeRotation(now)
 	for _, p := range h.named {
 		if p.cfg.Start == StartListen {
-			p.state, p.since, p.why = StateClear, now, "waits for the peer to begin"
-			h.enter(now, p, StateNegotiating, p.why, "")
+			p.state, p.since = StateClear, h.moment(now)
+			h.enter(now, p, StateNegotiating, "waits for the peer to begin", "")
 			continue
 		}
 		h.enter(now, p, StateNegotiating, "configured; the next packet makes SAs", "")

@@ -67,8 +67,8 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 		}
 	case ikev2.Proven:
 		if s := h.sessions[a.SA]; s != nil {
-			s.proven, s.alive = now, now
-			s.proofs++
+			s.proven, s.alive = true, h.moment(now)
+			s.proofs = min(s.proofs+1, maxProofs)
 			h.settleTwins(now, s.peer)
 		}
 	case ikev2.Stated:
@@ -86,7 +86,7 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 func (h *Host) sessionOf(now time.Time, sa ikev2.Handle, local, remote netip.AddrPort) *session {
 	s := h.sessions[sa]
 	if s == nil {
-		s = &session{handle: sa, began: now}
+		s = &session{handle: sa, began: h.moment(now)}
 		h.sessions[sa] = s
 	}
 	s.local, s.remote = local, remote
@@ -101,18 +101,20 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 		s.peer = p
 	}
 	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
-	s.btns, s.suite, s.nonce, s.alive, s.upSince = a.Btns, a.Suite, a.Nonce, now, now
+	s.btns, s.suite, s.nonce, s.alive = a.Btns, a.Suite, nonceFrom(a.Nonce), h.moment(now)
+	s.upSince = s.alive
 	p.sessions = append(p.sessions, s)
 	h.tried(s)
 	if p.attempt == a.SA {
 		p.attempt = 0
 	}
-	s.failed, p.fails, p.retryAt = uint8(min(p.fails, maxPauses)), 0, time.Time{}
+	s.failed = uint8(min(p.trouble().fails, maxPauses))
 	if !p.local.IsValid() {
 		p.local = a.Local.Addr()
 	}
 	h.probes.Note(now, p.addr, probe.Answers, 0)
-	p.last, p.closed, p.waits, p.accepted = outcome{}, false, false, false
+	p.waits, p.accepted = false, false
+	p.suffers(func(t *trouble) { t.fails, t.retryAt, t.last, t.closed = 0, time.Time{}, outcome{}, false })
 	h.shut(now, p, "the IKE SA has no child SA yet")
 	if a.InitialContact && !a.Peer.Key.IsZero() {
 		h.initialContact(now, s)
@@ -202,10 +204,10 @@ func (h *Host) lost(now time.Time, p *peer, s *session, a ikev2.SADown) {
 	}
 	h.enter(now, p, StateNegotiating, "the next packet makes new SAs", "")
 	again := p.cfg != nil && p.cfg.Start == StartUp || a.Err != nil
-	if a.Err != nil && now.Sub(s.began) < shortLived {
-		p.fails = int(s.failed) + 1
-		if p.retryAt = now.Add(h.pause(p)); again {
-			h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+	if a.Err != nil && now.Sub(h.time(s.began)) < shortLived {
+		p.suffers(func(t *trouble) { t.fails = int(s.failed) })
+		if p.failed(now); again {
+			h.alarms.add(p.trouble().retryAt, tryAgain, p.addr, 0)
 		}
 		return
 	}
@@ -224,10 +226,9 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 		return
 	}
 	p.accepted = false
-	o := outcomeOf(err, p.closed)
+	o := outcomeOf(err, p.trouble().closed)
 	h.conclude(now, p, o)
-	p.fails++
-	p.retryAt = now.Add(h.pause(p))
+	p.failed(now)
 	why := o.why
 	if !h.required(now, p) {
 		h.report(now, Report{Kind: ProbeFailed, Level: Debug, Remote: p.addr, Text: "not protected: " + why, Reason: o.reason})
@@ -242,9 +243,9 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	var unproven *chain.Error
 	switch {
 	case refusedByTrust(err):
-		state, hint = StateRefused, p.hint
-		if p.why != "" {
-			why = p.why
+		state, hint = StateRefused, p.trouble().hint
+		if p.trouble().why != "" {
+			why = p.trouble().why
 		}
 	case errors.As(err, &unproven):
 		state, hint, why = StateRefused, o.reason.Meaning().Hint, unproven.Text
@@ -256,16 +257,8 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 		h.fallSilent(now, p)
 	}
 	if p.cfg != nil && p.cfg.Start == StartUp {
-		h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+		h.alarms.add(p.trouble().retryAt, tryAgain, p.addr, 0)
 	}
-}
-
-// maxPauses is after how many failures in a row the pause grows no more.
-const maxPauses = 6
-
-// pause is how long to wait before another attempt: from one second to a minute.
-func (h *Host) pause(p *peer) time.Duration {
-	return min(time.Second<<min(p.fails-1, maxPauses), time.Minute)
 }
 
 func (h *Host) notice(now time.Time, a ikev2.Notice) {

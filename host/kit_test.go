@@ -245,10 +245,10 @@ func (b *box) take(acts []Action) {
 func (b *box) check() {
 	b.w.t.Helper()
 	for _, p := range b.h.peers {
-		own := p.why == "this is an address of this host itself"
-		for _, prefix := range p.prefixes {
+		own := p.trouble().why == "this is an address of this host itself"
+		for _, prefix := range p.prefixes() {
 			if b.effective(prefix.Addr()) == flow.Clear && b.h.required(b.w.now, p) && !own {
-				b.w.t.Fatalf("%s: %v must be protected and goes in clear in state %v (%s)\n%s", b.name, prefix, p.state, p.why, b.story())
+				b.w.t.Fatalf("%s: %v must be protected and goes in clear in state %v (%s)\n%s", b.name, prefix, p.state, p.trouble().why, b.story())
 			}
 		}
 	}
@@ -462,7 +462,7 @@ func (b *box) want(addr netip.Addr, s PeerState, f flow.State) {
 	if b.state(addr) != s || b.prefix(addr) != f {
 		why := ""
 		if p := b.h.peers[addr]; p != nil {
-			why = p.why
+			why = p.trouble().why
 		}
 		b.w.t.Fatalf("%s: %v is %v and %v (%s), want %v and %v\n%s", b.name, addr, b.state(addr), b.prefix(addr), why, s, f, b.story())
 	}

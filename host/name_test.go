@@ -92,8 +92,8 @@ func TestOtherKeyForName(t *testing.T) {
 		w.byName(a, c)
 		a.want(addrC, StateRefused, flow.Hold)
 		p := a.h.peers[addrC]
-		if !strings.Contains(p.why, exampleName) || !strings.Contains(p.hint, "btns trust accept "+exampleName) || a.told(KeyChanged, Alarm) != 1 {
-			t.Fatalf("%q, %q\n%s", p.why, p.hint, a.story())
+		if !strings.Contains(p.trouble().why, exampleName) || !strings.Contains(p.trouble().hint, "btns trust accept "+exampleName) || a.told(KeyChanged, Alarm) != 1 {
+			t.Fatalf("%q, %q\n%s", p.trouble().why, p.trouble().hint, a.story())
 		}
 		if text := strings.Join(a.h.Explain(w.now, addrC, 0).Story(), "\n"); !strings.Contains(text, "is recorded for the name "+exampleName) {
 			t.Fatal(text)

@@ -105,7 +105,8 @@ func (h *Host) letIn(now time.Time, addr netip.Addr) {
 	if p == nil || len(p.sessions) > 0 {
 		return
 	}
-	p.fails, p.retryAt, p.accepted = 0, time.Time{}, p.waits
+	p.fresh()
+	p.accepted = p.waits
 	h.enter(now, p, StateNegotiating, "accepted by the operator; the next packet makes SAs", "")
 	h.attempt(now, p, nil)
 }

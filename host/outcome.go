@@ -156,8 +156,7 @@ func reasonOf(s probe.Status) Reason {
 // conclude remembers what came of an attempt, with the peer and for when that is forgotten.
 func (h *Host) conclude(now time.Time, p *peer, o outcome) {
 	o.at = now
-	p.last = o
-	p.closed = false
+	p.suffers(func(t *trouble) { t.last, t.closed = o, false })
 	if r, ok := o.probed(); ok {
 		h.probes.Note(now, p.addr, r, uint16(o.notify))
 	}
@@ -167,6 +166,6 @@ func (h *Host) conclude(now time.Time, p *peer, o outcome) {
 // changes nothing else (BTNS-CORE-68).
 func (h *Host) portClosed(remote netip.Addr) {
 	if p := h.peers[remote]; p != nil && p.attempt != 0 {
-		p.closed = true
+		p.suffers(func(t *trouble) { t.closed = true })
 	}
 }

@@ -20,28 +20,83 @@ type peer struct {
 	name  string     // that a user asked for, as trust.ParseName returns it; empty: nobody did
 
 	state PeerState
-	since time.Time
-	why   string
-	hint  string
+	since moment
+	ill   *trouble // nil: all is well, as with most peers; see [peer.trouble]
+
+	sessions []*session     // IKE SAs that are up, oldest first
+	attempt  ikev2.Handle   // an IKE SA that we are making; 0: none
+	packet   *selector.Flow // that asked meanwhile, where an SA is populated from it
+
+	installed flow.State // of the peer's prefixes, as the plane has it
+	asking    bool       // FindSource is out
+	silent    bool       // see [Host.fallSilent]
+	waits     bool       // its key was turned away until the operator accepts it; see [Host.awaits]
+	accepted  bool       // and now it is tried whether that lets it in
+}
+
+// trouble is what there is to say about a peer that is not protected, or was not before.
+type trouble struct {
+	why  string // it is in its state
+	hint string
 	// reason is why the traffic is not protected; empty when it is, or need not be.
-	reason Reason
+	reason     Reason
+	fails      int       // attempts in a row that came to nothing
+	retryAt    time.Time // not before, when fails > 0
+	renewAfter time.Time // a session is not made anew before, for the sake of what is known
+	heldUntil  time.Time // packets that may go in clear wait no longer
+	closed     bool      // ICMP said during the attempt that nothing listens there
+	last       outcome   // of the last attempt
+}
 
-	prefixes  []netip.Prefix // whose disposition follows state
-	installed flow.State     // of prefixes, as the plane has it
+// trouble is what is not well with p.
+func (p *peer) trouble() trouble {
+	if p.ill == nil {
+		return trouble{}
+	}
+	return *p.ill
+}
 
-	sessions   []*session     // IKE SAs that are up, oldest first
-	attempt    ikev2.Handle   // an IKE SA that we are making; 0: none
-	asking     bool           // FindSource is out
-	packet     *selector.Flow // that asked meanwhile, where an SA is populated from it
-	silent     bool           // see [Host.fallSilent]
-	waits      bool           // its key was turned away until the operator accepts it; see [Host.awaits]
-	accepted   bool           // and now it is tried whether that lets it in
-	fails      int            // attempts in a row that came to nothing
-	retryAt    time.Time      // not before, when fails > 0
-	renewAfter time.Time      // a session is not made anew before, for the sake of what is known
-	heldUntil  time.Time      // packets that may go in clear wait no longer
-	closed     bool           // ICMP said during the attempt that nothing listens there
-	last       outcome        // of the last attempt
+// suffers changes what is not well with p.
+func (p *peer) suffers(change func(*trouble)) {
+	t := p.trouble()
+	if change(&t); t == (trouble{}) {
+		p.ill = nil
+		return
+	}
+	p.ill = &t
+}
+
+// failed notes another attempt that came to nothing.
+func (p *peer) failed(now time.Time) {
+	p.suffers(func(t *trouble) {
+		t.fails++
+		t.retryAt = now.Add(pause(t.fails))
+	})
+}
+
+// fresh has the next attempt wait for nothing.
+func (p *peer) fresh() {
+	p.suffers(func(t *trouble) { t.fails, t.retryAt = 0, time.Time{} })
+}
+
+// maxPauses is after how many failures in a row the pause grows no more.
+const maxPauses = 6
+
+// pause is how long to wait before another attempt: from one second to a minute.
+func pause(fails int) time.Duration {
+	return min(time.Second<<min(fails-1, maxPauses), time.Minute)
+}
+
+// prefixes are those whose disposition follows the state of p.
+func (p *peer) prefixes() []netip.Prefix {
+	if p.cfg != nil {
+		return p.cfg.prefixes()
+	}
+	return p.hostPrefix()
+}
+
+func (p *peer) hostPrefix() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(p.addr, p.addr.BitLen())}
 }
 
 // session is one IKE SA, from the first question about it.
@@ -50,35 +105,42 @@ type session struct {
 	peer      *peer // nil until it is up, unless we began it
 	remote    netip.AddrPort
 	local     netip.AddrPort
-	began     time.Time
+	began     moment
+	who       ikev2.Peer // until it has authenticated, the ID that it asserts
+	suite     string
+	nonce     nonce            // settles twins
+	pad       *policy.PADEntry // that took it in
+	assurance identity.Assurance
+
+	seen     volume // at the last reading of the counters
+	alive    moment // last proof of life that came to be known here
+	upSince  moment
+	replaces ikev2.Handle // the session in whose place this one was begun; 0: none
+	talk     *talk        // with a btns peer that has a key; else nil
+	promised []promise    // SPIs of children that have not come yet
+
+	nat       ikev2.NAT
 	up        bool
 	initiator bool
-	who       ikev2.Peer // until it has authenticated, the ID that it asserts
-	nat       ikev2.NAT
 	btns      bool
-	suite     string
-	nonce     []byte // settles twins
-	proven    time.Time
-	leaving   bool // the peer said that it stops
-	ending    bool // we delete it, since another one serves
-	upSince   time.Time
-	replaces  ikev2.Handle // the session in whose place this one was begun; 0: none
-	talk      *talk        // with a btns peer that has a key; else nil
-	stranger  bool         // counts as one: see [crowd]
-	trying    bool         // an attempt that counts: see [Host.tries]
-
-	pad       *policy.PADEntry // that took it in
-	named     bool             // that entry names the key, or authenticated the identity
-	assurance identity.Assurance
+	proven    bool  // it is the peer's as well as ours
+	leaving   bool  // the peer said that it stops
+	ending    bool  // we delete it, since another one serves
+	stranger  bool  // counts as one: see [crowd]
+	trying    bool  // an attempt that counts: see [Host.tries]
+	named     bool  // pad names the key, or authenticated the identity
 	failed    uint8 // attempts in a row before it came up, as far as they count
 	recorded  bool  // trust has been told that traffic went both ways
 	inUse     bool  // packets of the peer came since trust was last told that it is alive
+	proofs    uint8 // answers to liveness checks since the last ESP packet from the peer, as far as they matter
+}
 
-	seen   traffic   // at the last reading
-	alive  time.Time // last proof of life that came to be known here
-	proofs int       // answers to liveness checks since the last ESP packet from the peer
+// nonce is what is kept of one. They are random, and no shorter (RFC 7296 §2.10): the first octets tell any two apart.
+type nonce [16]byte
 
-	promised []promise // SPIs of children that have not come yet
+func nonceFrom(b []byte) (n nonce) {
+	copy(n[:], b)
+	return n
 }
 
 // promise is an inbound SPI that was drawn for a child.
@@ -116,7 +178,7 @@ func (h *Host) peerAt(now time.Time, addr netip.Addr) *peer {
 	if p := h.peers[addr]; p != nil {
 		return p
 	}
-	p := &peer{addr: addr, state: StateClear, since: now, prefixes: []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}}
+	p := &peer{addr: addr, state: StateClear, since: h.moment(now)}
 	h.peers[addr] = p
 	h.reclaim(p)
 	return p
@@ -141,9 +203,9 @@ func (h *Host) shut(now time.Time, p *peer, why string) {
 // enter changes the state of p and what the plane does with its prefixes.
 func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 	if p.state != s {
-		p.state, p.since = s, now
+		p.state, p.since = s, h.moment(now)
 	}
-	p.why, p.hint, p.reason = why, hint, ""
+	p.suffers(func(t *trouble) { t.why, t.hint, t.reason = why, hint, "" })
 	switch s {
 	case StateClear, StateProbing:
 		h.dispose(p, flow.Clear)
@@ -170,7 +232,7 @@ func (h *Host) enter(now time.Time, p *peer, s PeerState, why, hint string) {
 // enterFor is enter for a state that is the consequence of something that failed.
 func (h *Host) enterFor(now time.Time, p *peer, s PeerState, r Reason, why, hint string) {
 	h.enter(now, p, s, why, hint)
-	p.reason = r
+	p.suffers(func(t *trouble) { t.reason = r })
 }
 
 // acceptsClear reports whether clear packets from p still come in although p is protected: for the packets under way when
@@ -197,7 +259,7 @@ func (h *Host) dispose(p *peer, s flow.State) {
 		return
 	}
 	p.installed = s
-	for _, prefix := range p.prefixes {
+	for _, prefix := range p.prefixes() {
 		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
 	}
 	for _, a := range h.left.of[p] {

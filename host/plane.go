@@ -50,7 +50,7 @@ func (h *Host) carried(now time.Time, id flow.PairID) {
 	if s == nil || s.peer == nil {
 		return
 	}
-	s.proven = now
+	s.proven = true
 	if pair.Announced {
 		h.announced(now, pair)
 	}

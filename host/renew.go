@@ -36,11 +36,11 @@ func (h *Host) renew(now time.Time, s *session) bool {
 // where that cannot be, or was just done.
 func (h *Host) renewKnown(now time.Time, s *session) bool {
 	p := s.peer
-	if !h.renewable(s) || now.Before(p.renewAfter) {
+	if !h.renewable(s) || now.Before(p.trouble().renewAfter) {
 		return false
 	}
 	if h.renew(now, s) {
-		p.renewAfter = now.Add(renewSeldom)
+		p.suffers(func(t *trouble) { t.renewAfter = now.Add(renewSeldom) })
 	}
 	return true
 }

@@ -43,7 +43,6 @@ func offers(offer, used protect.Suite) bool {
 // sever ends a pair here, before the peer has heard of it.
 func (h *Host) sever(c *change, pair *sad.Pair, why error) {
 	h.change(dataplane.RemoveSA{ID: flow.PairID(pair.ID)})
-	delete(h.counters, flow.PairID(pair.ID))
 	h.sas.Remove(pair.ID)
 	h.standIn(pair)
 	c.ended++
@@ -99,24 +98,28 @@ func (h *Host) replacePeers(c *change, peers []Peer) {
 			h.enlist(p)
 			continue
 		}
-		c.widened[p] = old != nil && !cfg.sameTraffic(old) || !slices.Equal(p.prefixes, cfg.prefixes())
-		p.fails, p.retryAt = 0, c.now
-		h.reprefix(c, p, cfg.prefixes())
+		had := p.hostPrefix()
+		if old != nil {
+			had = old.prefixes()
+		}
+		c.widened[p] = old != nil && !cfg.sameTraffic(old) || !slices.Equal(had, cfg.prefixes())
+		p.fresh()
+		h.reprefix(c, p, had)
 		h.enlist(p)
 	}
 	for _, p := range h.sortedPeers() {
 		if old := before[p]; old != nil {
 			c.say("peer %q removed", old.Name)
-			h.reprefix(c, p, []netip.Prefix{netip.PrefixFrom(p.addr, p.addr.BitLen())})
+			h.reprefix(c, p, old.prefixes())
 		}
 	}
 }
 
-// reprefix changes what belongs to p. What becomes of what it had is settled last.
-func (h *Host) reprefix(c *change, p *peer, to []netip.Prefix) {
-	if !slices.Equal(p.prefixes, to) {
-		c.gone = append(c.gone, p.prefixes...)
-		p.prefixes, p.installed = to, flow.Clear
+// reprefix is told what belonged to p. What becomes of what no longer does is settled last.
+func (h *Host) reprefix(c *change, p *peer, had []netip.Prefix) {
+	if !slices.Equal(had, p.prefixes()) {
+		c.gone = append(c.gone, had...)
+		p.installed = flow.Clear
 	}
 }
 
@@ -131,13 +134,13 @@ func (h *Host) resettle(c *change, p *peer) {
 	case !h.protects(p.addr) && p.cfg == nil:
 		h.unprotect(c, p)
 	case p.attempt != 0 && required:
-		h.enter(c.now, p, StateNegotiating, p.why, p.hint)
+		h.enter(c.now, p, StateNegotiating, p.trouble().why, p.trouble().hint)
 	case p.attempt != 0:
-		h.enter(c.now, p, StateProbing, p.why, p.hint)
+		h.enter(c.now, p, StateProbing, p.trouble().why, p.trouble().hint)
 	case !required:
-		h.enter(c.now, p, StateClear, p.why, "")
+		h.enter(c.now, p, StateClear, p.trouble().why, "")
 	case p.state == StateOutage || p.state == StateRefused:
-		h.enter(c.now, p, p.state, p.why, p.hint)
+		h.enter(c.now, p, p.state, p.trouble().why, p.trouble().hint)
 	default:
 		h.enter(c.now, p, StateNegotiating, "required by the configuration; the next packet makes SAs", "")
 	}
@@ -163,7 +166,7 @@ func (h *Host) abandon(c *change, p *peer) {
 		h.giveUp(c, s)
 	}
 	if !h.required(c.now, p) || c.begun[p] {
-		p.fails, p.retryAt = 0, c.now
+		p.fresh()
 	}
 }
 
@@ -181,7 +184,7 @@ func (h *Host) widen(c *change, p *peer) {
 
 // owner is the peer that decides about exactly this prefix, or nil.
 func (h *Host) owner(prefix netip.Prefix) *peer {
-	owns := func(p *peer) bool { return p.installed != flow.Clear && slices.Contains(p.prefixes, prefix) }
+	owns := func(p *peer) bool { return p.installed != flow.Clear && slices.Contains(p.prefixes(), prefix) }
 	if i := slices.IndexFunc(h.named, owns); i >= 0 {
 		return h.named[i]
 	}

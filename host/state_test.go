@@ -190,8 +190,8 @@ func TestChildOfLivingSA(t *testing.T) {
 	}
 	w.talk(a, b)
 	w.pass(lingering)
-	if a.h.sas.Len() != 1 || b.h.sas.Len() != 1 || len(a.sas) != 1 || len(a.h.counters) != 1 {
-		t.Fatalf("%d and %d pairs, %d in the plane, %d counted", a.h.sas.Len(), b.h.sas.Len(), len(a.sas), len(a.h.counters))
+	if a.h.sas.Len() != 1 || b.h.sas.Len() != 1 || len(a.sas) != 1 || len(a.h.reading.list) != 1 {
+		t.Fatalf("%d and %d pairs, %d in the plane, %d counted", a.h.sas.Len(), b.h.sas.Len(), len(a.sas), len(a.h.reading.list))
 	}
 }
 
@@ -205,8 +205,12 @@ func TestSoftLimitRekeys(t *testing.T) {
 	}
 	a.want(addrB, StateProtected, flow.Protect)
 	w.pass(lingering)
-	if len(a.sas) != 1 || a.h.sas.Len() != 1 || len(a.h.counters) != 1 {
-		t.Fatalf("%d pairs in the plane, %d in the database, %d counted", len(a.sas), a.h.sas.Len(), len(a.h.counters))
+	if len(a.sas) != 1 || a.h.sas.Len() != 1 {
+		t.Fatalf("%d pairs in the plane, %d in the database", len(a.sas), a.h.sas.Len())
+	}
+	w.pass(countersEvery)
+	if len(a.h.reading.list) != 1 {
+		t.Fatalf("%d are counted", len(a.h.reading.list))
 	}
 }
 

@@ -35,16 +35,17 @@ func (h *Host) beginProbe(now time.Time, p *peer) {
 	if hold <= 0 {
 		hold = DefaultHold
 	}
-	p.heldUntil = now.Add(hold)
-	h.alarms.add(p.heldUntil, endHold, p.addr, 0)
+	until := now.Add(hold)
+	p.suffers(func(t *trouble) { t.heldUntil = until })
+	h.alarms.add(until, endHold, p.addr, 0)
 }
 
 // holdEnds lets packets go that have waited long enough. The attempt goes on.
 func (h *Host) holdEnds(now time.Time, p *peer) {
-	if p.heldUntil.IsZero() || now.Before(p.heldUntil) {
+	if until := p.trouble().heldUntil; until.IsZero() || now.Before(until) {
 		return
 	}
-	p.heldUntil = time.Time{}
+	p.suffers(func(t *trouble) { t.heldUntil = time.Time{} })
 	if p.attempt != 0 && p.state == StateNegotiating && !h.required(now, p) {
 		h.enter(now, p, StateProbing, "no answer so far, so packets go in clear; the attempt goes on", "")
 	}
@@ -63,9 +64,8 @@ func (h *Host) noSource(now time.Time, p *peer, ev SourceFound) {
 		h.forgetIdle(now, p)
 		return
 	}
-	p.fails++
-	p.retryAt = now.Add(h.pause(p))
+	p.failed(now)
 	h.enterFor(now, p, StateOutage, o.reason, o.why, "check the routes of this host")
 	h.fallSilent(now, p)
-	h.alarms.add(p.retryAt, tryAgain, p.addr, 0)
+	h.alarms.add(p.trouble().retryAt, tryAgain, p.addr, 0)
 }

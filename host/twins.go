@@ -53,7 +53,7 @@ func (h *Host) twinOf(a, b *session) (twin, bool) {
 		return twin{b, a, true}, true
 	case a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.Key.IsZero() && a.who.ID != b.who.ID:
 		return twin{}, false
-	case bytes.Compare(a.nonce, b.nonce) < 0:
+	case bytes.Compare(a.nonce[:], b.nonce[:]) < 0:
 		return twin{a, b, a.initiator}, true
 	}
 	return twin{b, a, b.initiator}, true
@@ -72,7 +72,7 @@ func (h *Host) underPresent(s *session) bool {
 func (h *Host) greetTwins(now time.Time, p *peer) {
 	list := h.twins(p)
 	for _, t := range list {
-		t.redundant.proven, t.survivor.proven = time.Time{}, time.Time{}
+		t.redundant.proven, t.survivor.proven = false, false
 	}
 	for _, s := range slices.Clone(p.sessions) {
 		if slices.ContainsFunc(list, func(t twin) bool { return t.redundant == s || t.survivor == s }) {
@@ -90,7 +90,7 @@ func (h *Host) settleTwins(now time.Time, p *peer) {
 		return
 	}
 	for _, t := range h.twins(p) {
-		if t.redundant.ending || t.survivor.ending || t.survivor.proven.IsZero() || !t.ours || !h.followed(now, t) {
+		if t.redundant.ending || t.survivor.ending || !t.survivor.proven || !t.ours || !h.followed(now, t) {
 			continue
 		}
 		for _, pair := range h.sas.Owned(uint64(t.survivor.handle)) {
@@ -105,7 +105,7 @@ func (h *Host) settleTwins(now time.Time, p *peer) {
 
 // followed reports whether the peer, as far as can be known, sends under the session that was to follow the other.
 func (h *Host) followed(now time.Time, t twin) bool {
-	if t.survivor.replaces != t.redundant.handle || now.Sub(t.survivor.upSince) >= renewPatience {
+	if t.survivor.replaces != t.redundant.handle || now.Sub(h.time(t.survivor.upSince)) >= renewPatience {
 		return true
 	}
 	return slices.ContainsFunc(h.sas.Owned(uint64(t.survivor.handle)), func(p *sad.Pair) bool { return p.Carried })
@@ -120,7 +120,7 @@ func (h *Host) recheckTwins(now time.Time, p *peer) {
 			continue // the peer's to delete
 		}
 		again = true
-		if t.survivor.proven.IsZero() {
+		if !t.survivor.proven {
 			h.ike(now, ikev2.CheckAlive{SA: t.survivor.handle})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/btns-ipsec/btns/dataplane"
 	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/policy"
@@ -13,17 +14,21 @@ import (
 // Peers returns every peer that there is something to say about, by address.
 func (h *Host) Peers(now time.Time) []PeerView {
 	var list []PeerView
+	counted := make(map[flow.PairID]dataplane.Counters, len(h.reading.list))
+	for _, c := range h.reading.list {
+		counted[c.ID] = c
+	}
 	for _, p := range h.sortedPeers() {
-		if p.state == StateClear && p.cfg == nil && p.why == "" {
+		if p.state == StateClear && p.cfg == nil && p.trouble().why == "" {
 			continue
 		}
-		list = append(list, h.view(now, p))
+		list = append(list, h.view(now, p, counted))
 	}
 	return list
 }
 
-func (h *Host) view(now time.Time, p *peer) PeerView {
-	v := PeerView{Addr: p.addr, State: p.state, Since: p.since, Why: p.why, Hint: p.hint, Reason: p.failure()}
+func (h *Host) view(now time.Time, p *peer, counted map[flow.PairID]dataplane.Counters) PeerView {
+	v := PeerView{Addr: p.addr, State: p.state, Since: h.time(p.since), Why: p.trouble().why, Hint: p.trouble().hint, Reason: p.failure()}
 	if p.cfg != nil {
 		v.Name = p.cfg.Name
 	}
@@ -40,11 +45,10 @@ func (h *Host) view(now time.Time, p *peer) PeerView {
 	}
 	v.IKE, v.Initiator, v.Btns, v.NAT = s.suite, s.initiator, s.btns, natName(s.nat)
 	for _, pair := range h.sas.With(p.addr) {
-		c := h.counters[flow.PairID(pair.ID)]
 		v.Children = append(v.Children, ChildView{
 			SPIIn: pair.SPIIn, SPIOut: pair.SPIOut, Suite: pair.Suite, Mode: pair.Mode,
 			Local: pair.Local.String(), Remote: pair.Remote.String(), Encap: pair.Encap,
-			Since: pair.Since, Counters: c, Sending: pair.Sending,
+			Since: pair.Since, Counters: counted[flow.PairID(pair.ID)], Sending: pair.Sending,
 		})
 	}
 	return v
@@ -124,16 +128,17 @@ func (h *Host) Status(now time.Time) StatusView {
 
 // failure is the code of why traffic with p is not protected, or empty.
 func (p *peer) failure() Reason {
-	if p.reason == "" && (p.state == StateRefused || p.state == StateOutage) {
+	if p.trouble().reason == "" && (p.state == StateRefused || p.state == StateOutage) {
 		return CannotProtect
 	}
-	return p.reason
+	return p.trouble().reason
 }
 
 func problem(p *peer) string {
-	text := fmt.Sprintf("%v: %s [%s]", p.addr, p.why, p.failure())
-	if p.hint != "" {
-		text += " (" + p.hint + ")"
+	t := p.trouble()
+	text := fmt.Sprintf("%v: %s [%s]", p.addr, t.why, p.failure())
+	if t.hint != "" {
+		text += " (" + t.hint + ")"
 	}
 	return text
 }
