@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -114,7 +113,7 @@ func (h *Host) dismiss(now time.Time, s *session, r Report) {
 		h.ike(now, ikev2.DeleteSA{SA: s.handle})
 		return
 	}
-	for _, pair := range slices.Clone(h.sas.Owned(uint64(s.handle))) {
+	for _, pair := range h.sas.Owned(uint64(s.handle)) {
 		h.change(dataplane.RemoveSA{ID: flow.PairID(pair.ID)})
 		h.sas.Remove(pair.ID)
 		h.standIn(pair)

@@ -28,8 +28,8 @@ func (h *Host) childUp(now time.Time, a ikev2.ChildUp) {
 	p := s.peer
 	h.settle(s, a.Child, true)
 	pair := h.sas.Add(sad.Pair{
-		ID: uint64(a.Child), Owner: uint64(a.SA), Peer: p.addr, Key: s.who.Key, Suite: a.Suite, Mode: a.Mode,
-		SPIIn: a.SPIIn, SPIOut: a.SPIOut, Local: a.Local, Remote: a.Remote, Encap: encapsulated(a.NAT), Since: now,
+		ID: uint64(a.Child), Owner: uint64(a.SA), Peer: p.addr, Suite: a.Suite, Mode: a.Mode,
+		SPIIn: a.SPIIn, SPIOut: a.SPIOut, Local: a.Local, Remote: a.Remote, Encap: encapsulated(a.NAT), Since: int64(h.moment(now)),
 	})
 	sp := spec(a)
 	sp.Marks = h.marks(s, a)

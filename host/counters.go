@@ -97,7 +97,7 @@ func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
 		case s == nil || !s.up:
 		case sums[s] != nil:
 			sums[s].add(c)
-		case len(h.sas.Owned(pair.Owner)) == 1:
+		case h.sas.Sole(pair):
 			var t traffic
 			t.add(c)
 			judge(s, t)

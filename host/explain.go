@@ -203,7 +203,7 @@ func (w *walk) peer(p *peer) {
 			use = "sends and receives"
 		}
 		w.say(stepSA, "%08x in, %08x out, %v, %v mode, since %s, %s: in %s, %d octets, %d dropped; out %s, %d octets",
-			pair.SPIIn, pair.SPIOut, pair.Suite, pair.Mode, pair.Since.Format(time.DateTime), use,
+			pair.SPIIn, pair.SPIOut, pair.Suite, pair.Mode, w.h.time(moment(pair.Since)).Format(time.DateTime), use,
 			plural(c.PacketsIn, "packet"), c.BytesIn, c.Drops, plural(c.PacketsOut, "packet"), c.BytesOut)
 	}
 }

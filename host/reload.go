@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/ikev2"
@@ -148,10 +147,10 @@ func (h *Host) rejudge(c *change, s *session) {
 	}
 	var why error
 	left := 0
-	for _, pair := range slices.Clone(h.sas.Owned(uint64(s.handle))) {
+	for _, pair := range h.sas.Owned(uint64(s.handle)) {
 		if err := h.stillGranted(s, pair); err != nil {
 			why = err
-			h.sever(c, pair, err)
+			h.sever(c, s, pair, err)
 			h.ike(c.now, ikev2.DeleteChild{Child: ikev2.ChildID(pair.ID)})
 			continue
 		}

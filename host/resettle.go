@@ -41,22 +41,22 @@ func offers(offer, used protect.Suite) bool {
 }
 
 // sever ends a pair here, before the peer has heard of it.
-func (h *Host) sever(c *change, pair *sad.Pair, why error) {
+func (h *Host) sever(c *change, s *session, pair *sad.Pair, why error) {
 	h.change(dataplane.RemoveSA{ID: flow.PairID(pair.ID)})
 	h.sas.Remove(pair.ID)
 	h.standIn(pair)
 	c.ended++
 	c.say("%v: SAs ended: %v", pair.Peer, why)
 	h.report(c.now, Report{
-		Kind: Unprotected, Level: Warn, Remote: pair.Peer, Key: pair.Key.Fingerprint(), Reason: Reconfigured,
+		Kind: Unprotected, Level: Warn, Remote: pair.Peer, Key: s.who.Key.Fingerprint(), Reason: Reconfigured,
 		Text: "the configuration no longer allows the SAs with this peer: " + why.Error(),
 	})
 }
 
 // expel ends an IKE SA whose peer may not be here any more. It counts for nothing from now on, whatever the peer answers.
 func (h *Host) expel(c *change, s *session, why error) {
-	for _, pair := range slices.Clone(h.sas.Owned(uint64(s.handle))) {
-		h.sever(c, pair, why)
+	for _, pair := range h.sas.Owned(uint64(s.handle)) {
+		h.sever(c, s, pair, why)
 	}
 	s.peer.drop(s)
 	s.peer, s.pad = nil, nil

@@ -48,7 +48,7 @@ func (h *Host) view(now time.Time, p *peer, counted map[flow.PairID]dataplane.Co
 		v.Children = append(v.Children, ChildView{
 			SPIIn: pair.SPIIn, SPIOut: pair.SPIOut, Suite: pair.Suite, Mode: pair.Mode,
 			Local: pair.Local.String(), Remote: pair.Remote.String(), Encap: pair.Encap,
-			Since: pair.Since, Counters: counted[flow.PairID(pair.ID)], Sending: pair.Sending,
+			Since: h.time(moment(pair.Since)), Counters: counted[flow.PairID(pair.ID)], Sending: pair.Sending,
 		})
 	}
 	return v

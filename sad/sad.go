@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"time"
 
-	"github.com/btns-ipsec/btns/identity"
 	"github.com/btns-ipsec/btns/protect"
 	"github.com/btns-ipsec/btns/selector"
 )
@@ -17,25 +15,26 @@ type Pair struct {
 	ID            uint64
 	Owner         uint64 // the IKE SA that made it, or its successor
 	Peer          netip.Addr
-	Key           identity.PublicKey // zero: the peer has none
+	Local, Remote selector.Set
+	Since         int64 // by the host's clock
+	SPIIn, SPIOut uint32
 	Suite         protect.Suite
 	Mode          protect.Mode
-	SPIIn, SPIOut uint32
-	Local, Remote selector.Set
 	Encap         bool
-	Since         time.Time
 	Sending       bool
 	Carried       bool // an authentic packet came in
 	Announced     bool // the answer that gives the peer this pair is on its way: it does not send yet
+
+	ofOwner, ofPeer *Pair // next in the lists of the database
 }
 
 // DB holds the pairs. The zero value is empty and ready. Its maps hold pointers that callers may read and whose flags they
 // change only through the methods.
 type DB struct {
 	byID    map[uint64]*Pair
-	bySPI   map[uint32]uint64 // reserved ones have ID 0
-	byOwner map[uint64][]*Pair
-	byPeer  map[netip.Addr][]*Pair
+	bySPI   map[uint32]*Pair // reserved ones are nil
+	byOwner map[uint64]*Pair
+	byPeer  map[netip.Addr]*Pair
 }
 
 // firstSPI is the lowest SPI outside the reserved range (RFC 4303 §2.1).
@@ -44,7 +43,7 @@ const firstSPI = 0x100
 // Reserve draws an unused inbound SPI. It stays reserved until Add takes it or Release returns it.
 func (d *DB) Reserve(rand io.Reader) (uint32, error) {
 	if d.bySPI == nil {
-		d.bySPI = make(map[uint32]uint64)
+		d.bySPI = make(map[uint32]*Pair)
 	}
 	for {
 		var b [4]byte
@@ -55,14 +54,14 @@ func (d *DB) Reserve(rand io.Reader) (uint32, error) {
 		if _, used := d.bySPI[spi]; used || spi < firstSPI {
 			continue
 		}
-		d.bySPI[spi] = 0
+		d.bySPI[spi] = nil
 		return spi, nil
 	}
 }
 
 // Release returns a reserved SPI for which no pair came.
 func (d *DB) Release(spi uint32) {
-	if id, ok := d.bySPI[spi]; ok && id == 0 {
+	if p, ok := d.bySPI[spi]; ok && p == nil {
 		delete(d.bySPI, spi)
 	}
 }
@@ -74,35 +73,38 @@ func (d *DB) Reserved() int { return len(d.bySPI) - len(d.byID) }
 func (d *DB) Add(p Pair) *Pair {
 	if d.byID == nil {
 		d.byID = make(map[uint64]*Pair)
-		d.byOwner = make(map[uint64][]*Pair)
-		d.byPeer = make(map[netip.Addr][]*Pair)
+		d.byOwner = make(map[uint64]*Pair)
+		d.byPeer = make(map[netip.Addr]*Pair)
 	}
 	if d.bySPI == nil {
-		d.bySPI = make(map[uint32]uint64)
+		d.bySPI = make(map[uint32]*Pair)
 	}
 	e := &p
 	d.byID[p.ID] = e
-	d.bySPI[p.SPIIn] = p.ID
-	d.byOwner[p.Owner] = append(d.byOwner[p.Owner], e)
-	d.byPeer[p.Peer] = append(d.byPeer[p.Peer], e)
+	d.bySPI[p.SPIIn] = e
+	add(d.byOwner, e.Owner, e, ownerList)
+	add(d.byPeer, e.Peer, e, peerList)
 	return e
 }
 
 // Get returns a pair, or nil.
 func (d *DB) Get(id uint64) *Pair { return d.byID[id] }
 
-// Owned returns the pairs of an IKE SA, oldest first. The slice is the database's own.
-func (d *DB) Owned(owner uint64) []*Pair { return d.byOwner[owner] }
+// Owned returns the pairs of an IKE SA, oldest first. The slice is the caller's own.
+func (d *DB) Owned(owner uint64) []*Pair { return list(d.byOwner[owner], ownerList) }
 
-// With returns the pairs with a peer address, oldest first. The slice is the database's own.
-func (d *DB) With(peer netip.Addr) []*Pair { return d.byPeer[peer] }
+// With returns the pairs with a peer address, oldest first. The slice is the caller's own.
+func (d *DB) With(peer netip.Addr) []*Pair { return list(d.byPeer[peer], peerList) }
+
+// Sole reports whether p is the only pair of its IKE SA.
+func (d *DB) Sole(p *Pair) bool { return p.ofOwner == p }
 
 // Len is the number of pairs.
 func (d *DB) Len() int { return len(d.byID) }
 
 // Use makes p the pair that sends to its selectors; the others of its peer with the same remote selectors stop.
 func (d *DB) Use(p *Pair) {
-	for _, o := range d.byPeer[p.Peer] {
+	for _, o := range d.With(p.Peer) {
 		if o != p && o.Sending && overlaps(o.Remote, p.Remote) && overlaps(o.Local, p.Local) {
 			o.Sending = false
 		}
@@ -121,36 +123,57 @@ func (d *DB) Remove(id uint64) *Pair {
 	}
 	delete(d.byID, id)
 	delete(d.bySPI, p.SPIIn)
-	d.byOwner[p.Owner] = without(d.byOwner[p.Owner], p)
-	if len(d.byOwner[p.Owner]) == 0 {
-		delete(d.byOwner, p.Owner)
-	}
-	d.byPeer[p.Peer] = without(d.byPeer[p.Peer], p)
-	if len(d.byPeer[p.Peer]) == 0 {
-		delete(d.byPeer, p.Peer)
-	}
+	remove(d.byOwner, p.Owner, p, ownerList)
+	remove(d.byPeer, p.Peer, p, peerList)
 	return p
 }
 
 // Move changes the peer address of all pairs of an IKE SA.
 func (d *DB) Move(owner uint64, to netip.Addr) {
-	for _, p := range d.byOwner[owner] {
-		d.byPeer[p.Peer] = without(d.byPeer[p.Peer], p)
-		if len(d.byPeer[p.Peer]) == 0 {
-			delete(d.byPeer, p.Peer)
-		}
+	for _, p := range d.Owned(owner) {
+		remove(d.byPeer, p.Peer, p, peerList)
 		p.Peer = to
-		d.byPeer[to] = append(d.byPeer[to], p)
+		add(d.byPeer, to, p, peerList)
 	}
 }
 
 func overlaps(a, b selector.Set) bool { return len(a.Intersect(b)) > 0 }
 
-func without(list []*Pair, p *Pair) []*Pair {
-	for i, o := range list {
-		if o == p {
-			return append(list[:i:i], list[i+1:]...)
+// The pairs of one IKE SA are a ring, of which the database knows the last; so are those with one address. Most hold one
+// pair, for which a slice would be twice as large as what it is for.
+
+func ownerList(p *Pair) **Pair { return &p.ofOwner }
+func peerList(p *Pair) **Pair  { return &p.ofPeer }
+
+func add[K comparable](m map[K]*Pair, k K, p *Pair, next func(*Pair) **Pair) {
+	*next(p) = p
+	if last := m[k]; last != nil {
+		*next(p), *next(last) = *next(last), p
+	}
+	m[k] = p
+}
+
+func remove[K comparable](m map[K]*Pair, k K, p *Pair, next func(*Pair) **Pair) {
+	before := p
+	for *next(before) != p {
+		before = *next(before)
+	}
+	switch {
+	case before == p:
+		delete(m, k)
+	case m[k] == p:
+		m[k] = before
+	}
+	*next(before), *next(p) = *next(p), nil
+}
+
+func list(last *Pair, next func(*Pair) **Pair) (out []*Pair) {
+	if last == nil {
+		return nil
+	}
+	for p := *next(last); ; p = *next(p) {
+		if out = append(out, p); p == last {
+			return out
 		}
 	}
-	return list
 }

@@ -2,8 +2,11 @@ package sad
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/btns-ipsec/btns/selector"
@@ -74,5 +77,61 @@ func TestUse(t *testing.T) {
 	}
 	if d.Remove(1) != nil || d.Len() != 0 || len(d.Owned(7)) != 0 || len(d.With(c)) != 0 {
 		t.Fatal("something is left")
+	}
+}
+
+// Whatever comes and goes, the pairs of an IKE SA and those with an address are there in the order in which they came.
+func TestLists(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var d DB
+	addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.3")}
+	var here []*Pair // in the order in which they came to their addresses
+	gone := func(p *Pair) { here = slices.DeleteFunc(here, func(o *Pair) bool { return o == p }) }
+	for id := range uint64(3000) {
+		switch n := r.IntN(10); {
+		case n < 5 || len(here) == 0:
+			here = append(here, d.Add(Pair{ID: id + 1, Owner: r.Uint64N(4), Peer: addrs[r.IntN(3)], SPIIn: 0x1000 + uint32(id)}))
+		case n < 9:
+			p := here[r.IntN(len(here))]
+			if d.Remove(p.ID) != p || d.Get(p.ID) != nil {
+				t.Fatal("another pair was removed")
+			}
+			gone(p)
+		default:
+			owner, to := r.Uint64N(4), addrs[r.IntN(3)]
+			moved := d.Owned(owner)
+			d.Move(owner, to)
+			for _, p := range moved {
+				gone(p)
+				here = append(here, p)
+			}
+		}
+		for owner := range uint64(4) {
+			mine := d.Owned(owner)
+			if !slices.IsSortedFunc(mine, func(a, b *Pair) int { return cmp.Compare(a.ID, b.ID) }) {
+				t.Fatalf("the pairs of %d are not in order", owner)
+			}
+			for _, p := range mine {
+				if p.Owner != owner || d.Sole(p) != (len(mine) == 1) {
+					t.Fatalf("pair %d among those of %d; %d of them", p.ID, owner, len(mine))
+				}
+			}
+		}
+		total := 0
+		for _, a := range addrs {
+			var want []*Pair
+			for _, p := range here {
+				if p.Peer == a {
+					want = append(want, p)
+				}
+			}
+			if !slices.Equal(d.With(a), want) {
+				t.Fatalf("with %v: %v, want %v", a, d.With(a), want)
+			}
+			total += len(want)
+		}
+		if d.Len() != total || d.Reserved() != 0 {
+			t.Fatalf("%d pairs, %d reserved, want %d and none", d.Len(), d.Reserved(), total)
+		}
 	}
 }
