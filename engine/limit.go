@@ -78,7 +78,9 @@ func (l *limiter) end(out []shown) []shown {
 	w := l.order[0]
 	l.order[0] = nil
 	l.order = l.order[1:]
-	delete(l.open, w.key)
+	if delete(l.open, w.key); len(l.open) == 0 {
+		l.open, l.order = nil, nil // as large as there were peers at once
+	}
 	if w.hidden > 0 {
 		out = append(out, shown{w.last, w.hidden - 1})
 	}
