@@ -376,7 +376,7 @@ func (e *Endpoint) up(s *sa, hs *handshake, m *message) {
 	}
 	e.do(SAUp{
 		SA: n.handle, Initiator: s.initiator, Local: s.local, Remote: s.remote, Peer: n.peer, NAT: n.nat,
-		InitialContact: hasNotify(&m.Message, wire.InitialContact), Nonce: lower, Btns: n.btns, Suite: s.suite.String(),
+		InitialContact: hasNotify(&m.Message, wire.InitialContact), Nonce: lower, Btns: n.btns, Suite: e.names[s.suite],
 		Binding: hs.binding(s.initiator), Own: hs.own, Instance: e.instanceOf(s, &m.Message),
 	})
 	hs.wipe()

@@ -192,12 +192,12 @@ func (a *answerChild) install(e *Endpoint, s *sa) []wire.Payload {
 	}
 	c := &child{
 		id: a.id, spiIn: a.spi, spiOut: a.chosen.spi, mode: a.mode, local: a.views.local, remote: a.views.remote,
-		lifetime: a.life, sending: a.old == nil,
+		sending: a.old == nil,
 	}
-	e.addChild(n, c)
+	e.addChild(n, c, a.life)
 	up := ChildUp{
 		SA: n.handle, Child: c.id, UseNow: c.sending, Suite: a.chosen.Suite, Mode: a.mode,
-		SPIIn: c.spiIn, SPIOut: c.spiOut, KeysIn: in, KeysOut: out,
+		SPIIn: c.spiIn, SPIOut: c.spiOut, KeysIn: in, KeysOut: out, Lifetime: a.life,
 	}
 	if a.old != nil {
 		up.Replaces = a.old.id

@@ -338,13 +338,12 @@ func (t *makeChild) install(e *Endpoint, s *sa) {
 	}
 	c := &child{
 		id: t.req.ID, spiIn: t.req.SPI, spiOut: a.chosen.spi, mode: a.mode, local: a.views.local, remote: a.views.remote,
-		lifetime: t.req.Lifetime,
 	}
-	e.addChild(n, c)
+	e.addChild(n, c, t.req.Lifetime)
 	c.sending = !loses
 	up := ChildUp{
 		SA: n.handle, Child: c.id, Initiator: true, UseNow: !loses, Suite: a.chosen.Suite, Mode: a.mode,
-		SPIIn: c.spiIn, SPIOut: c.spiOut, KeysIn: in, KeysOut: out, Replaces: t.oldID(),
+		SPIIn: c.spiIn, SPIOut: c.spiOut, KeysIn: in, KeysOut: out, Replaces: t.oldID(), Lifetime: t.req.Lifetime,
 	}
 	e.childUp(s, c, up, a.views)
 	t.settle(e, s, c, loses)

@@ -8,11 +8,11 @@ import (
 	"github.com/btns-ipsec/btns/protect"
 )
 
-// addChild records a child and sets its clocks.
-func (e *Endpoint) addChild(n *session, c *child) {
+// addChild records a child that lives for l.
+func (e *Endpoint) addChild(n *session, c *child, l protect.Lifetime) {
 	n.children = append(n.children, c)
 	e.children[c.id] = n
-	c.soft, c.hard = e.clocks(c.lifetime)
+	c.soft, c.hard = e.clocks(l)
 	e.touch(n.current)
 }
 
@@ -47,7 +47,7 @@ func endOf(v *chain.Verified) time.Time { return v.Until.Add(time.Second) }
 // childUp reports a new child with what every one has in common.
 func (e *Endpoint) childUp(s *sa, c *child, up ChildUp, v views) {
 	up.Local, up.Remote, up.SawLocal, up.SawRemote = c.local, c.remote, v.sawLocal, v.sawRemote
-	up.OuterLocal, up.OuterRemote, up.NAT, up.Lifetime = s.local, s.remote, s.session.nat, c.lifetime
+	up.OuterLocal, up.OuterRemote, up.NAT = s.local, s.remote, s.session.nat
 	e.do(up)
 }
 

@@ -165,7 +165,9 @@ func (e *Endpoint) protected(s *sa, h wire.Header, d Datagram) {
 			return
 		}
 	}
-	s.parts[b2i(h.Response())] = nil
+	if s.parts != nil {
+		s.parts[b2i(h.Response())] = nil
+	}
 	e.authentic(s, m)
 }
 
@@ -178,12 +180,12 @@ func (e *Endpoint) expected(s *sa, m *message, sk sealed, d Datagram) bool {
 	if m.MessageID == s.nextPeer && s.asking == nil {
 		return true
 	}
-	if m.MessageID+1 != s.nextPeer || m.hash != s.lastHash || m.hash == ([8]byte{}) {
+	if m.MessageID+1 != s.nextPeer || !s.answer.to(m.hash) {
 		e.count(StaleID)
 		return false
 	}
 	e.count(Replayed)
-	for _, b := range s.answer {
+	for _, b := range s.answer.octets() {
 		e.do(Send{Local: m.local, Remote: m.remote, Data: append([]byte(nil), b...)})
 	}
 	return false
@@ -202,7 +204,7 @@ func (e *Endpoint) authentic(s *sa, m *message) {
 	m.Payloads, err = wire.ParsePayloads(m.first, m.plain)
 	if !m.Response() {
 		s.nextPeer++
-		s.lastHash, s.answer = m.hash, nil
+		s.answer = &answer{hash: m.hash}
 		s.asking = &asked{id: m.MessageID, exchange: m.Exchange, path: m.path}
 	}
 	switch {
@@ -287,7 +289,7 @@ func (e *Endpoint) broken(s *sa, m *message, what string) {
 	}
 	if s.asking == nil { // padding: the ID has not been used yet
 		s.nextPeer++
-		s.lastHash, s.answer = m.hash, nil
+		s.answer = &answer{hash: m.hash}
 		s.asking = &asked{id: m.MessageID, exchange: m.Exchange, path: m.path}
 	}
 	e.reject(s, notify(wire.InvalidSyntax), &ProtocolError{Notify: uint16(wire.InvalidSyntax), What: "malformed request: " + what})
@@ -305,6 +307,6 @@ func (e *Endpoint) misplaced(s *sa, m *message) {
 	default: // an exchange out of turn: wait for the right one under the same ID
 		s.asking = nil
 		s.nextPeer--
-		s.lastHash = [8]byte{}
+		s.answer = nil
 	}
 }

@@ -26,7 +26,7 @@ func (e *Endpoint) retire(s *sa) {
 	s.state = rejectedSA{}
 	s.wipe()
 	s.own, s.asking = nil, nil
-	s.parts = [2]*collected{}
+	s.parts = nil
 	s.soft, s.hard, s.until = never, never, e.now.add(answerTime)
 	e.unlist(s)
 	e.touch(s)

@@ -27,6 +27,7 @@ type Endpoint struct {
 	sessions map[Handle]*session
 	children map[ChildID]*session
 	suites   map[string]*suite.IKE // shared by the SAs that have them
+	names    map[*suite.IKE]string // of those
 	wheel    wheel
 	over     []*sa // of which only the last answer is left, oldest first
 	dirty    []*sa
@@ -57,6 +58,7 @@ func New(cfg Config, rnd io.Reader) *Endpoint {
 		sessions: make(map[Handle]*session),
 		children: make(map[ChildID]*session),
 		suites:   make(map[string]*suite.IKE),
+		names:    make(map[*suite.IKE]string),
 	}
 	var seed [16]byte
 	e.fill(seed[:])
@@ -240,8 +242,7 @@ func (e *Endpoint) remove(s *sa) {
 	s.gone = true
 	delete(e.bySPI, s.ourSPI())
 	s.wipe()
-	s.answer, s.own, s.asking = nil, nil, nil
-	s.parts = [2]*collected{}
+	s.answer, s.own, s.asking, s.parts = nil, nil, nil, nil
 	e.touch(s)
 }
 

@@ -98,8 +98,8 @@ func (f *front) forget(now instant) {
 		n++
 	}
 	f.looked = max(f.looked-n, 0)
-	if f.order = f.order[n:]; len(f.order) == 0 {
-		f.order = nil
+	if f.order = f.order[n:]; len(f.order) == 0 && n > 0 {
+		f.order, f.seen = nil, make(map[initKey]*sa) // as large as there were requests at once
 	}
 }
 

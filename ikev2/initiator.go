@@ -405,6 +405,6 @@ func (e *Endpoint) intern(s suite.IKE) *suite.IKE {
 	if have := e.suites[key]; have != nil {
 		return have
 	}
-	e.suites[key] = &s
+	e.suites[key], e.names[&s] = &s, key
 	return &s
 }

@@ -96,6 +96,9 @@ const (
 
 // collect takes an authentic fragment and returns the whole message with its last one.
 func (e *Endpoint) collect(s *sa, m *message, sk sealed, piece []byte) *message {
+	if s.parts == nil {
+		s.parts = new(pieces)
+	}
 	c := &s.parts[b2i(m.Response())]
 	if *c != nil && ((*c).id != m.MessageID || sk.total > (*c).total) { // the sender lowered its size: start over
 		*c = nil

@@ -20,7 +20,7 @@ func (e *Endpoint) initRequest(d Datagram, h wire.Header) {
 	if s, again := e.front.seen[key]; again {
 		e.count(Replayed)
 		if s.state.phase() == halfOpen && !s.gone && s.nextPeer == 1 { // after IKE_AUTH has come it is ignored
-			for _, b := range s.answer {
+			for _, b := range s.answer.octets() {
 				e.do(Send{Local: d.Local, Remote: d.Remote, Data: append([]byte(nil), b...)})
 			}
 		}
@@ -169,7 +169,7 @@ func (st *initGot) computed(e *Endpoint, s *sa, j work) {
 		m.Payloads = append(m.Payloads, payload(wire.PayloadVendor, wire.VendorID{Data: []byte(vendorID)}))
 	}
 	hs.response = m.Append(nil)
-	s.answer = [][]byte{hs.response}
+	s.answer = &answer{data: [][]byte{hs.response}}
 	if err := e.derive(s, hs, skeyseed); err != nil {
 		e.notice(s, Internal, err.Error())
 		e.drop(s, err)

@@ -16,12 +16,10 @@ type path struct{ local, remote netip.AddrPort }
 
 // sa is one IKE SA: its SPIs, keys, message IDs and window. What survives a rekey is in its session.
 type sa struct {
-	session   *session
-	state     state
-	initiator bool // the original initiator of this SA: the I flag of what it sends
-	fragments bool // both sides announced RFC 7383
-	spii      uint64
-	spir      uint64
+	session *session
+	state   state
+	spii    uint64
+	spir    uint64
 	path
 	suite *suite.IKE
 	skd   []byte
@@ -32,9 +30,8 @@ type sa struct {
 	nextPeer uint32 // message ID of the next request to expect
 	own      *request
 	asking   *asked        // request of the peer that is being worked on
-	answer   [][]byte      // to the request before nextPeer
-	lastHash [8]byte       // of that request (of its first fragment)
-	parts    [2]*collected // fragments: of a request, of a response
+	answer   *answer       // to the request before nextPeer; nil once it is forgotten
+	parts    *pieces       // nil: none
 	counted  *netip.Prefix // under which it is counted as half-open
 
 	made   instant
@@ -44,9 +41,32 @@ type sa struct {
 	due    instant
 	serial uint64
 	slot   int32 // in the wheel, -1 outside
-	dirty  bool
-	gone   bool
+
+	initiator bool // the original initiator of this SA: the I flag of what it sends
+	fragments bool // both sides announced RFC 7383
+	dirty     bool
+	gone      bool
 }
+
+// answer is what a repeated request gets.
+type answer struct {
+	hash [8]byte  // of the request (of its first fragment); zero: none is recognized
+	data [][]byte // nil while it is being made
+}
+
+// octets are the datagrams of the answer, if there is one.
+func (a *answer) octets() [][]byte {
+	if a == nil {
+		return nil
+	}
+	return a.data
+}
+
+// to reports whether a is, or will be, the answer to a request with that hash.
+func (a *answer) to(hash [8]byte) bool { return a != nil && hash == a.hash && hash != [8]byte{} }
+
+// pieces are fragments: of a request, of a response.
+type pieces [2]*collected
 
 // rest drops what an established SA seldom needs and can make again: between its messages there may be hours.
 func (s *sa) rest() {
@@ -130,7 +150,6 @@ type child struct {
 	remote   selector.Set
 	soft     instant
 	hard     instant
-	lifetime protect.Lifetime
 }
 
 func (n *session) childByID(id ChildID) *child {

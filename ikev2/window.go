@@ -6,8 +6,8 @@ import (
 	"github.com/btns-ipsec/btns/ikev2/wire"
 )
 
-// keepAnswer is how long an established SA can answer a repeated request.
-const keepAnswer = 5 * time.Minute
+// keepAnswer is how long an established SA can answer a repeated request: longer than anybody repeats one.
+const keepAnswer = 3 * time.Minute
 
 // reply answers the request that is being worked on. The octets are kept until the next request comes (RFC 7296 §2.1).
 func (e *Endpoint) reply(s *sa, ps ...wire.Payload) {
@@ -21,7 +21,10 @@ func (e *Endpoint) reply(s *sa, ps ...wire.Payload) {
 		e.notice(s, Internal, err.Error())
 		return
 	}
-	s.answer = data
+	if s.answer == nil {
+		s.answer = new(answer)
+	}
+	s.answer.data = data
 	if s.state.phase() == established {
 		s.until = e.now.add(keepAnswer)
 	}
@@ -119,9 +122,11 @@ func (e *Endpoint) dueOf(s *sa) instant {
 	if s.own.sent() {
 		due = min(due, s.own.at)
 	}
-	for _, p := range s.parts {
-		if p != nil {
-			due = min(due, p.until)
+	if s.parts != nil {
+		for _, p := range s.parts {
+			if p != nil {
+				due = min(due, p.until)
+			}
 		}
 	}
 	n := s.session
@@ -172,9 +177,14 @@ func (e *Endpoint) tick() {
 
 // ring does what is due for s.
 func (e *Endpoint) ring(s *sa) {
-	for i, p := range s.parts {
-		if p != nil && p.until <= e.now { // RFC 7383 §2.6: no failure of the SA
-			s.parts[i] = nil
+	if s.parts != nil {
+		for i, p := range s.parts {
+			if p != nil && p.until <= e.now { // RFC 7383 §2.6: no failure of the SA
+				s.parts[i] = nil
+			}
+		}
+		if *s.parts == (pieces{}) {
+			s.parts = nil
 		}
 	}
 	switch {

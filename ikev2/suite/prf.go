@@ -77,16 +77,16 @@ func (p PRF) Plus(key, seed []byte, n int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d octets of prf+ with %v", ErrUnsupported, n, p)
 	}
 	h := hmac.New(p.hash(), key)
-	out := make([]byte, 0, n+size)
-	var last []byte
+	out := make([]byte, 0, n) // keys are kept for long: not an octet more
+	last := make([]byte, 0, size)
 	for i := byte(1); len(out) < n; i++ {
 		h.Reset()
 		h.Write(last)
 		h.Write(seed)
 		h.Write([]byte{i})
-		out = h.Sum(out)
-		last = out[len(out)-size:]
+		last = h.Sum(last[:0])
+		out = append(out, last[:min(size, n-len(out))]...)
 	}
-	clear(out[n:])
-	return out[:n:n], nil
+	clear(last)
+	return out, nil
 }
