@@ -15,6 +15,7 @@ import (
 	"github.com/btns-ipsec/btns/policy"
 	"github.com/btns-ipsec/btns/probe"
 	"github.com/btns-ipsec/btns/sad"
+	"github.com/btns-ipsec/btns/selector"
 	"github.com/btns-ipsec/btns/trust"
 )
 
@@ -62,6 +63,7 @@ type Host struct {
 	entries
 	alarms   alarms
 	reading  reading
+	local    selector.Set // of the last child; see sameLocal
 	tallies  tallies
 	compares map[netip.Addr]*comparison // that operators have begun
 

@@ -148,7 +148,7 @@ func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.Judge
 	if err != nil {
 		return err
 	}
-	answer.Local, answer.Remote, answer.Mode = grant.Local, grant.Remote, grant.Mode
+	answer.Local, answer.Remote, answer.Mode = h.sameLocal(grant.Local), grant.Remote, grant.Mode
 	answer.Offer, answer.KE, answer.Lifetime = grant.Entry.Offer, grant.Entry.KE, grant.Entry.Lifetime
 	if q.Stage == ikev2.Answered {
 		return nil
@@ -157,6 +157,14 @@ func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.Judge
 		s.promises(q.Child, answer.SPI)
 	}
 	return err
+}
+
+// sameLocal is s, in the memory of the set before it when that was equal: children with many peers have one local end.
+func (h *Host) sameLocal(s selector.Set) selector.Set {
+	if !slices.Equal(h.local, s) {
+		h.local = s
+	}
+	return h.local
 }
 
 // heldByOthers is what live SAs of others carry: unnamed peers cannot have what named ones have (core.md §4), nor peers

@@ -165,7 +165,9 @@ func (h *Host) settle(s *session, child ikev2.ChildID, came bool) {
 			h.sas.Release(p.spi)
 		}
 	}
-	s.promised = kept
+	if s.promised = kept; len(kept) == 0 {
+		s.promised = nil
+	}
 }
 
 // required reports whether traffic with p may never go in clear.
