@@ -4,6 +4,7 @@ package tun
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +85,7 @@ func inboundAllocations(t *testing.T, a *node, spec flow.Spec) {
 		}
 		sealed = append(sealed, b)
 	}
+	all := sealed
 	i := a.plane.ins[0]
 	for _, in := range a.plane.ins {
 		if in.s.kind == encapSocket && !in.s.v6 {
@@ -108,6 +110,14 @@ func inboundAllocations(t *testing.T, a *node, spec flow.Spec) {
 	u := i.table.Pair(1).Usage()
 	if u.PacketsIn-before != runs*each || u.Drops != 0 {
 		t.Errorf("%+v", u)
+	}
+	a.plane.rest(time.Now().Add(time.Hour).UnixNano())
+	for _, b := range all {
+		i.datagram(b)
+	}
+	i.use(nil)
+	if u := i.table.Pair(1).Usage(); u.PacketsIn-before != runs*each || u.Drops != runs*each {
+		t.Errorf("after a rest %d packets came a second time", u.PacketsIn-before-runs*each)
 	}
 }
 
@@ -208,5 +218,65 @@ func TestPrefixesOfAllKinds(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// An SA that has nothing to do gives back what only a busy one needs. What it carries afterwards it carries as before, and
+// a packet that came before comes no second time (RFC 4303 §3.4.3).
+func TestRest(t *testing.T) {
+	a, b := twoNodes(t)
+	a.open(Config{})
+	b.open(Config{})
+	protectBoth(a, b, gcm128)
+	a.mustPing(b4)
+	later := func() int64 { return time.Now().Add(time.Hour).UnixNano() }
+	busy := func(n *node) (busy int) {
+		n.plane.table.Load().Pairs(func(p *flow.Pair) bool {
+			s := saOf(p)
+			for _, o := range n.plane.outs {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+			}
+			s.in.Lock()
+			defer s.in.Unlock()
+			for _, what := range []bool{p.Sealer().Awake(), p.Opener().Awake(), s.dest.Load() != nil} {
+				if what {
+					busy++
+				}
+			}
+			return true
+		})
+		return busy
+	}
+	for _, n := range []*node{a, b} {
+		n.plane.rest(time.Now().Add(-time.Hour).UnixNano())
+		if busy(n) != 3 {
+			t.Errorf("%s: an SA that is used rests", n.name)
+		}
+		n.plane.rest(later())
+		if busy(n) != 0 {
+			t.Errorf("%s: an SA that is not used does not rest", n.name)
+		}
+	}
+	stop := make(chan struct{})
+	var resting sync.WaitGroup
+	resting.Go(func() { // as if every moment were half a minute
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				a.plane.rest(later())
+				b.plane.rest(later())
+			}
+		}
+	})
+	a.mustPing(b4)
+	echo(t, a, b, b4, 1, 100, 1400)
+	transfer(t, a, b, b4, 1<<20)
+	close(stop)
+	resting.Wait()
+	if n := a.drops(flow.Replayed) + a.drops(flow.BadICV) + b.drops(flow.Replayed) + b.drops(flow.BadICV); n != 0 {
+		t.Errorf("%d packets were dropped: %v, %v", n, a.seen(), b.seen())
 	}
 }

@@ -89,7 +89,8 @@ func (p *Plane) start() {
 	o := newOutbound(p, p.dev)
 	p.outs = append(p.outs, o)
 	p.socks.each(func(s *socket) { p.ins = append(p.ins, newInbound(p, s)) })
-	p.work.Add(len(p.outs) + len(p.ins))
+	p.work.Add(len(p.outs) + len(p.ins) + 1)
+	go p.restless()
 	for _, o := range p.outs {
 		go o.run()
 	}
