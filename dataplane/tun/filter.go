@@ -30,7 +30,7 @@ type filter struct {
 	arp    *nftables.Table
 	sets   [4]setPair                    // closed hosts, closed nets, open hosts, open nets
 	covers *nftables.Set                 // interfaces where the redirector takes what should be protected
-	in     map[netip.Prefix]int          // the set that a prefix is to be in
+	in     map[prefixKey]int8            // the set that a prefix is to be in
 	was    map[netip.Prefix]int          // where those are that changed since the last commit; -1: nowhere
 	nets   map[int]map[netip.Prefix]bool // what is in the sets of networks
 	news   []string                      // interfaces to be covered
@@ -62,7 +62,7 @@ const memo = "src-valid-mark-was-off"
 const markSetting = "net/ipv4/conf/all/src_valid_mark"
 
 func openFilter(c Config, device string) (f *filter, err error) {
-	f = &filter{cfg: c, device: device, in: make(map[netip.Prefix]int), was: make(map[netip.Prefix]int), nets: make(map[int]map[netip.Prefix]bool)}
+	f = &filter{cfg: c, device: device, in: make(map[prefixKey]int8), was: make(map[netip.Prefix]int), nets: make(map[int]map[netip.Prefix]bool)}
 	if f.nft, err = nftables.New(nftables.AsLasting()); err != nil {
 		return nil, fmt.Errorf("tun: nftables: %w", err)
 	}
@@ -204,12 +204,12 @@ func (f *filter) set(p netip.Prefix, s flow.State) {
 		kind++
 	}
 	f.remember(p)
-	f.in[p] = kind
+	f.in[keyOf(p)] = int8(kind)
 }
 
 func (f *filter) forget(p netip.Prefix) {
 	f.remember(p)
-	delete(f.in, p)
+	delete(f.in, keyOf(p))
 }
 
 func (f *filter) remember(p netip.Prefix) {
@@ -217,8 +217,8 @@ func (f *filter) remember(p netip.Prefix) {
 		return
 	}
 	f.was[p] = nowhere
-	if kind, ok := f.in[p]; ok {
-		f.was[p] = kind
+	if kind, ok := f.in[keyOf(p)]; ok {
+		f.was[p] = int(kind)
 	}
 }
 
@@ -261,7 +261,8 @@ func (f *filter) commit() error {
 			nets = true
 			continue
 		}
-		kind, ok := f.in[p]
+		number, ok := f.in[keyOf(p)]
+		kind := int(number)
 		fam := family(p.Addr())
 		if old != nowhere && (!ok || kind != old) {
 			gone[old][fam] = append(gone[old][fam], elements(p)...)
@@ -297,9 +298,9 @@ func (f *filter) commit() error {
 // networks finds what changes in a set of networks. Intervals may not overlap: a network within another is left out.
 func (f *filter) networks(kind int, gone, come *[2][]nftables.SetElement) {
 	var all []netip.Prefix
-	for p, k := range f.in {
-		if k == kind {
-			all = append(all, p)
+	for k, n := range f.in {
+		if int(n) == kind {
+			all = append(all, k.prefix())
 		}
 	}
 	slices.SortFunc(all, func(a, b netip.Prefix) int {

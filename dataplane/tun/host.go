@@ -29,7 +29,7 @@ type host struct {
 	redir  *redirector // nil where the kernel has no such programs
 	adding []prefixChange
 	gone   []prefixChange
-	routes map[netip.Prefix]prefixChange
+	routes routes
 
 	asking sync.Mutex // one question at a time on the socket for questions
 	ask    *netlink.Handle
@@ -47,7 +47,7 @@ type prefixChange struct {
 }
 
 func openHost(p *Plane) (_ *host, err error) {
-	h := &host{p: p, cfg: p.cfg, routes: make(map[netip.Prefix]prefixChange), recent: make(map[netip.Addr]netlink.Route), links: make(map[int]linkFacts), facts: -1}
+	h := &host{p: p, cfg: p.cfg, routes: newRoutes(), recent: make(map[netip.Addr]netlink.Route), links: make(map[int]linkFacts), facts: -1}
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -240,10 +240,10 @@ func (h *host) setRules(rules []flow.Rule) {
 // withdraw carries out what returns prefixes to the host, and names those.
 func (h *host) withdraw() (returned []netip.Prefix) {
 	for _, c := range h.gone {
-		if _, ok := h.routes[c.prefix]; !ok || h.cfg.Unrouted {
+		if _, ok := h.routes.get(c.prefix); !ok || h.cfg.Unrouted {
 			continue
 		}
-		delete(h.routes, c.prefix)
+		h.routes.remove(c.prefix)
 		_ = h.nl.RouteDel(h.routeOf(c)) // gone with an address is gone too
 		if h.redir != nil {
 			h.redir.uncover(c.prefix)
@@ -276,7 +276,7 @@ func (h *host) installPrefix(c prefixChange) error {
 	if !c.local.IsValid() {
 		c.local, _ = h.source(c.prefix.Addr())
 	}
-	old, known := h.routes[c.prefix]
+	old, known := h.routes.get(c.prefix)
 	if !known || old.local != c.local {
 		r := h.routeOf(c)
 		err := h.nl.RouteReplace(r)
@@ -294,7 +294,7 @@ func (h *host) installPrefix(c prefixChange) error {
 			return fmt.Errorf("tun: redirect %v: %w", c.prefix, err)
 		}
 	}
-	h.routes[c.prefix] = c
+	h.routes.set(c)
 	return nil
 }
 

@@ -142,11 +142,11 @@ func (h *host) refresh() {
 			h.p.problems.add("Addresses of this host could not be read: %v.", err)
 		}
 	}
-	for prefix, c := range h.routes {
-		delete(h.routes, prefix)
+	for _, c := range h.routes.list() {
+		h.routes.remove(c.prefix)
 		c.local = c.asked
 		if err := h.installPrefix(c); err != nil {
-			h.routes[prefix] = c // the way may come back
+			h.routes.set(c) // the way may come back
 		}
 	}
 	if err := h.filter.commit(); err != nil {

@@ -153,7 +153,7 @@ func TestManyPrefixes(t *testing.T) {
 	if single > 100*time.Millisecond {
 		t.Errorf("one more prefix beside %d took %v", many, single)
 	}
-	if n := len(a.plane.host.routes); n != many {
+	if n := len(a.plane.host.routes.at); n != many {
 		t.Errorf("%d routes", n)
 	}
 	for i := range batch {
