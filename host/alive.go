@@ -32,4 +32,5 @@ func (h *Host) keepRecords(now time.Time) {
 			h.persist(h.book.Alive(h.time(s.alive), h.query(s, s.who, s.named)))
 		}
 	}
+	h.book.Quiet(now)
 }

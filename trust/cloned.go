@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func (b *Book) meet(now time.Time, q *Query, key identity.Fingerprint) {
 		p = &presence{}
 		b.alive[key] = p
 	}
-	p.seen = slices.DeleteFunc(p.seen, func(s sighting) bool { return now.Sub(s.last) > seenLately })
+	p.forget(now)
 	here := sighting{At(q.Addr, q.Network), q.Instance, now, now}
 	i := slices.IndexFunc(p.seen, func(s sighting) bool { return s.place == here.place && s.instance == here.instance })
 	if i < 0 {
@@ -59,6 +60,28 @@ func (b *Book) meet(now time.Time, q *Query, key identity.Fingerprint) {
 			b.tell(Cloned{key, [2]Place{here.place, o.place}, certain})
 			return
 		}
+	}
+}
+
+// forget drops what was not seen lately, and reports whether there is nothing left to know.
+func (p *presence) forget(now time.Time) (nothing bool) {
+	p.seen = slices.DeleteFunc(p.seen, func(s sighting) bool { return now.Sub(s.last) > seenLately })
+	return len(p.seen) == 0 && now.Sub(p.told) >= alarmAgain
+}
+
+// Quiet forgets where keys were alive that are not any more. It changes nothing but what the book takes of memory; call it
+// now and then.
+func (b *Book) Quiet(now time.Time) {
+	before := len(b.alive)
+	for key, p := range b.alive {
+		if p.forget(now) {
+			delete(b.alive, key)
+		}
+	}
+	if len(b.alive) < before/2 { // a map does not shrink
+		alive := make(map[identity.Fingerprint]*presence, len(b.alive))
+		maps.Copy(alive, b.alive)
+		b.alive = alive
 	}
 }
 

@@ -258,8 +258,9 @@ func TestClones(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := New(Config{}, nil)
 			for _, s := range c.steps {
-				q := s.q
-				if _, err := b.Carried(t0.Add(time.Duration(s.after)*time.Second), q); err != nil {
+				q, now := s.q, t0.Add(time.Duration(s.after)*time.Second)
+				b.Quiet(now) // forgets nothing that counts
+				if _, err := b.Carried(now, q); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -327,5 +328,28 @@ func TestPins(t *testing.T) {
 	}
 	if b.Pinned(t0.Add(31*24*time.Hour), host, "", k3.Fingerprint()) {
 		t.Error("a pin ages")
+	}
+}
+
+// Where a key was alive is known for as long as it counts, and an alarm about it for as long as it is not repeated.
+func TestQuiet(t *testing.T) {
+	b := New(Config{}, nil)
+	const many = 100
+	for i := range byte(many) {
+		must(t)(b.Carried(t0, Query{Addr: netip.AddrFrom4([4]byte{198, 51, 100, i}), Key: key(t, i)}))
+	}
+	for i := range 3 { // key 0 is in two places
+		must(t)(b.Carried(t0.Add(time.Duration(i+1)*time.Second), Query{Addr: netip.AddrFrom4([4]byte{198, 51, 100, 200 * byte(i%2)}), Key: key(t, 0)}))
+	}
+	if len(events[Cloned](b)) != 1 {
+		t.Fatal("the key in two places is not noticed")
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{seenLately, many}, {seenLately + time.Minute, 1}, {alarmAgain, 1}, {alarmAgain + time.Minute, 0}} {
+		if b.Quiet(t0.Add(c.after)); len(b.alive) != c.want {
+			t.Errorf("after %v %d keys count as alive, want %d", c.after, len(b.alive), c.want)
+		}
 	}
 }
