@@ -85,8 +85,7 @@ func (b *Builder) Move(id PairID, remote netip.AddrPort) error {
 	b.t.bySPI = b.t.bySPI.put(number(uint64(old.SPIIn)), r.pair, b.by)
 	if r.sending {
 		b.each(old, func(e *entry) {
-			e.pairs = slices.Clone(e.pairs)
-			e.pairs[slices.Index(e.pairs, old)] = r.pair
+			e.senders = e.replaced(old, r.pair)
 		})
 	}
 	return nil
@@ -116,14 +115,14 @@ func (b *Builder) record(id PairID) (record, error) {
 func (b *Builder) start(p *Pair) {
 	for _, k := range p.keys() {
 		if e := b.t.exact(k); e != nil {
-			for _, q := range e.pairs { // entries do not change: stop makes new ones
+			for q := range e.senders.all { // a copy: stop puts others in the place of e
 				if q == p || p.same(q) {
 					b.stop(record{pair: q, sending: true})
 				}
 			}
 		}
 	}
-	b.each(p, func(e *entry) { e.pairs = slices.Insert(slices.Clone(e.pairs), 0, p) })
+	b.each(p, func(e *entry) { e.senders = e.with(p) })
 	b.t.byID = b.t.byID.put(number(uint64(p.ID)), record{pair: p, sending: true}, b.by)
 }
 
@@ -132,7 +131,7 @@ func (b *Builder) stop(r record) {
 		return
 	}
 	b.each(r.pair, func(e *entry) {
-		e.pairs = slices.DeleteFunc(slices.Clone(e.pairs), func(q *Pair) bool { return q == r.pair })
+		e.senders = e.replaced(r.pair, nil)
 	})
 	b.t.byID = b.t.byID.put(number(uint64(r.pair.ID)), record{pair: r.pair}, b.by)
 }
@@ -147,12 +146,12 @@ func (b *Builder) each(p *Pair, edit func(*entry)) {
 // edit replaces the entry of a prefix by a changed copy; an entry that says nothing goes.
 func (b *Builder) edit(k netip.Prefix, change func(*entry)) {
 	old := b.t.exact(k)
-	e := entry{prefix: k}
+	e := entry{bits: uint8(k.Bits())}
 	if old != nil {
 		e = *old
 	}
 	change(&e)
-	gone, hosts := e.state == Clear && len(e.pairs) == 0, &b.t.hosts[family(k.Addr())]
+	gone, hosts := e.state == Clear && e.pair == nil, &b.t.hosts[family(k.Addr())]
 	switch single := k.IsSingleIP(); {
 	case gone && old == nil:
 	case gone && single:
@@ -160,9 +159,9 @@ func (b *Builder) edit(k netip.Prefix, change func(*entry)) {
 	case gone:
 		b.t.nets = b.t.nets.DeletePersist(k)
 	case single:
-		*hosts = hosts.put(address(k.Addr()), &e, b.by)
+		*hosts = hosts.put(address(k.Addr()), e, b.by)
 	default:
-		b.t.nets = b.t.nets.InsertPersist(k, &e)
+		b.t.nets = b.t.nets.InsertPersist(k, &entry{e.senders, e.state, e.bits})
 	}
 }
 

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/gaissmai/bart"
 
@@ -11,7 +12,7 @@ import (
 // Table is what a plane works from. It never changes: [Table.Build] makes the next one, sharing nearly all with this one,
 // and the plane publishes it through an atomic pointer.
 type Table struct {
-	hosts [2]trie[*entry]     // single addresses of either family: ten thousand change as cheaply as ten
+	hosts [2]trie[entry]      // single addresses of either family: ten thousand change as cheaply as ten
 	nets  *bart.Table[*entry] // all other prefixes
 	bySPI trie[*Pair]
 	byID  trie[record]
@@ -21,9 +22,43 @@ type Table struct {
 
 // entry is what is known of a prefix of remote addresses. It does not change.
 type entry struct {
-	prefix netip.Prefix
-	state  State   // Clear: says nothing, the next shorter prefix counts
-	pairs  []*Pair // sending to selectors within, newest first
+	senders       // to selectors within
+	state   State // Clear: says nothing, the next shorter prefix counts
+	bits    uint8 // of the prefix
+}
+
+// senders are pairs that send, newest first: mostly one. They do not change.
+type senders struct {
+	pair *Pair // nil: none
+	next *senders
+}
+
+// all is every one of them.
+func (s senders) all(yield func(*Pair) bool) {
+	for n := &s; n != nil && n.pair != nil && yield(n.pair); n = n.next {
+	}
+}
+
+// with is p before all of s.
+func (s senders) with(p *Pair) senders {
+	if s.pair == nil {
+		return senders{pair: p}
+	}
+	return senders{p, &s}
+}
+
+// replaced is s with another pair in the place of old, or none.
+func (s senders) replaced(old, by *Pair) (out senders) {
+	list := slices.Collect(s.all)
+	for _, p := range slices.Backward(list) {
+		if p == old {
+			p = by
+		}
+		if p != nil {
+			out = out.with(p)
+		}
+	}
+	return out
 }
 
 type record struct {
@@ -64,23 +99,27 @@ func (t *Table) Len() int { return t.byID.size }
 
 // Pairs calls f for every pair, in no order, until it returns false.
 func (t *Table) Pairs(f func(*Pair) bool) {
-	t.byID.all(func(r record) bool { return f(r.pair) })
+	t.byID.each(func(_ key, r record) bool { return f(r.pair) })
 }
 
 // Prefixes calls f for every prefix with a state, in no order, until it returns false.
 func (t *Table) Prefixes(f func(netip.Prefix, State) bool) {
 	more := true
-	each := func(e *entry) bool {
-		more = e.state == Clear || f(e.prefix, e.state)
+	each := func(p netip.Prefix, s State) bool {
+		more = s == Clear || f(p, s)
 		return more
 	}
-	for _, hosts := range t.hosts {
-		if hosts.all(each); !more {
+	for n, hosts := range t.hosts {
+		hosts.each(func(k key, e entry) bool {
+			a := k.address(n)
+			return each(netip.PrefixFrom(a, a.BitLen()), e.state)
+		})
+		if !more {
 			return
 		}
 	}
-	for _, e := range t.nets.All() {
-		if !each(e) {
+	for p, e := range t.nets.All() {
+		if !each(p, e.state) {
 			return
 		}
 	}
@@ -88,14 +127,15 @@ func (t *Table) Prefixes(f func(netip.Prefix, State) bool) {
 
 // State is the disposition of an address and the prefix that says so; false when none does.
 func (t *Table) State(a netip.Addr) (State, netip.Prefix, bool) {
-	if e := t.stated(t.longest(a)); e != nil {
-		return e.state, e.prefix, true
+	if e := t.stated(t.longest(a), a); e != nil {
+		p, err := a.Prefix(int(e.bits))
+		return e.state, p, err == nil
 	}
 	return Clear, netip.Prefix{}, false
 }
 
 func (t *Table) longest(a netip.Addr) *entry {
-	if e, ok := t.hosts[family(a)].get(address(a)); ok {
+	if e := t.hosts[family(a)].find(address(a)); e != nil {
 		return e
 	}
 	e, _ := t.nets.Lookup(a)
@@ -105,7 +145,7 @@ func (t *Table) longest(a netip.Addr) *entry {
 // exact is the entry of a prefix, or nil.
 func (t *Table) exact(p netip.Prefix) (e *entry) {
 	if p.IsSingleIP() {
-		e, _ = t.hosts[family(p.Addr())].get(address(p.Addr()))
+		e = t.hosts[family(p.Addr())].find(address(p.Addr()))
 	} else {
 		e, _ = t.nets.Get(p)
 	}
@@ -119,12 +159,12 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// above is the entry of the next shorter prefix.
-func (t *Table) above(e *entry) *entry {
-	if e.prefix.Bits() == 0 {
+// above is the entry of the next shorter prefix that a is in.
+func (t *Table) above(e *entry, a netip.Addr) *entry {
+	if e.bits == 0 {
 		return nil
 	}
-	p, err := e.prefix.Addr().Prefix(e.prefix.Bits() - 1)
+	p, err := a.Prefix(int(e.bits) - 1)
 	if err != nil {
 		return nil
 	}
@@ -132,19 +172,19 @@ func (t *Table) above(e *entry) *entry {
 	return e
 }
 
-func (t *Table) stated(e *entry) *entry {
+func (t *Table) stated(e *entry, a netip.Addr) *entry {
 	for e != nil && e.state == Clear {
-		e = t.above(e)
+		e = t.above(e, a)
 	}
 	return e
 }
 
 // sender is the pair that f takes: of the longest prefix, then the newest, whose selectors have it.
 func (t *Table) sender(e *entry, f *selector.Flow) *Pair {
-	for ; e != nil; e = t.above(e) {
-		for _, p := range e.pairs {
-			if p.takes(f) {
-				return p
+	for ; e != nil; e = t.above(e, f.Remote) {
+		for s := &e.senders; s != nil && s.pair != nil; s = s.next {
+			if s.pair.takes(f) {
+				return s.pair
 			}
 		}
 	}
@@ -167,7 +207,7 @@ func (t *Table) Out(f *selector.Flow) Verdict {
 		must = r.MustOut
 	}
 	e := t.longest(f.Remote)
-	s := t.stated(e)
+	s := t.stated(e, f.Remote)
 	switch {
 	case s == nil && !must:
 		return Verdict{Action: Pass}
@@ -201,7 +241,7 @@ func (t *Table) InClear(f *selector.Flow) Verdict {
 		}
 		must = r.MustIn
 	}
-	s := t.stated(t.longest(f.Remote))
+	s := t.stated(t.longest(f.Remote), f.Remote)
 	if (s == nil || s.state == Upgrade) && !must {
 		return Verdict{Action: Accept}
 	}

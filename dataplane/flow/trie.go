@@ -28,8 +28,19 @@ func address(a netip.Addr) key {
 	}
 	b := a.As16()
 	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-	return key{lo: lo ^ bits.RotateLeft64(hi*0x9e3779b97f4a7c15, 32), hi: hi}
+	return key{lo: lo ^ spread(hi), hi: hi}
 }
+
+// address is that of which k is the key, of IPv4 (0) or IPv6 (1).
+func (k key) address(family int) netip.Addr {
+	if family == 0 {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(k.lo))))
+	}
+	b := binary.BigEndian.AppendUint64(nil, k.hi)
+	return netip.AddrFrom16([16]byte(binary.BigEndian.AppendUint64(b, k.lo^spread(k.hi))))
+}
+
+func spread(hi uint64) uint64 { return bits.RotateLeft64(hi*0x9e3779b97f4a7c15, 32) }
 
 // owner is who may change a node in place: the builder that made it, as long as no table has it. It has a size, so that no
 // two are one.
@@ -57,21 +68,29 @@ func (k key) slot(shift uint) uint32 {
 func (n *node[V]) index(bit uint32) int { return bits.OnesCount32(n.used & (bit - 1)) }
 
 func (t trie[V]) get(k key) (v V, ok bool) {
+	if p := t.find(k); p != nil {
+		return *p, true
+	}
+	return v, false
+}
+
+// find is where the value of k is, or nil. It is not to be changed, and good until a builder changes what it owns.
+func (t trie[V]) find(k key) *V {
 	for n, shift := t.root, uint(0); n != nil; shift += stride {
 		bit := k.slot(shift)
 		if n.used&bit == 0 {
-			return v, false
+			return nil
 		}
 		c := &n.kids[n.index(bit)]
 		if c.sub == nil {
 			if c.key != k {
-				return v, false
+				return nil
 			}
-			return c.val, true
+			return &c.val
 		}
 		n = c.sub
 	}
-	return v, false
+	return nil
 }
 
 // put is t with a value. Nodes of by are changed and not copied: the tries they are part of are given up.
@@ -150,15 +169,15 @@ func (n *node[V]) delete(k key, shift uint) *node[V] {
 	return c
 }
 
-// all calls f for every value until it returns false.
-func (t trie[V]) all(f func(V) bool) { t.root.all(f) }
+// each calls f for every key and value until it returns false.
+func (t trie[V]) each(f func(key, V) bool) { t.root.each(f) }
 
-func (n *node[V]) all(f func(V) bool) bool {
+func (n *node[V]) each(f func(key, V) bool) bool {
 	if n == nil {
 		return true
 	}
 	for i := range n.kids {
-		if k := &n.kids[i]; k.sub != nil && !k.sub.all(f) || k.sub == nil && !f(k.val) {
+		if k := &n.kids[i]; k.sub != nil && !k.sub.each(f) || k.sub == nil && !f(k.key, k.val) {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -38,7 +39,12 @@ func TestTrie(t *testing.T) {
 					}
 				}
 				n := 0
-				tr.all(func(int) bool { n++; return true })
+				tr.each(func(k key, v int) bool {
+					if n++; m[k] != v {
+						t.Fatalf("seed %d: key %x: %d, not %d", seed, k, v, m[k])
+					}
+					return true
+				})
 				if n != len(m) {
 					t.Fatalf("seed %d: %d values, not %d", seed, n, len(m))
 				}
@@ -102,6 +108,21 @@ func TestAddressKeys(t *testing.T) {
 	for slot, n := range first {
 		if n > 4*2*4096>>stride {
 			t.Errorf("%d of %d in slot %b", n, 2*4096, slot)
+		}
+	}
+}
+
+// An address comes back from its key, so that an entry does not have to hold it.
+func TestAddressOfKey(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], r.Uint64())
+		binary.BigEndian.PutUint64(b[8:], r.Uint64())
+		for _, a := range []netip.Addr{netip.AddrFrom16(b), netip.AddrFrom4([4]byte(b[:4]))} {
+			if got := address(a).address(family(a)); got != a {
+				t.Fatalf("%v is not %v", got, a)
+			}
 		}
 	}
 }
