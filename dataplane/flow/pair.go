@@ -90,13 +90,18 @@ func NewPair(s Spec) (*Pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: inbound: %w", ErrSpec, err)
 	}
-	return &Pair{
-		live: &live{seal: *seal, open: *open},
+	whole := &struct { // one object: most peers never move
+		Pair
+		live
+	}{live: live{seal: *seal, open: *open}}
+	whole.Pair = Pair{
+		live: &whole.live,
 		terms: &terms{
 			s.Suite, s.Mode, s.Encap, s.PeerMoves, s.Marks, s.OuterLocal, s.SawLocal, s.Soft, s.Hard,
 		},
 		special: specialOf(&s), ID: s.ID, SPIIn: s.SPIIn, OuterRemote: s.OuterRemote,
-	}, nil
+	}
+	return &whole.Pair, nil
 }
 
 // specialOf is nil for a pair that carries all between its outer addresses.
@@ -275,6 +280,9 @@ func (p *Pair) Spent() bool { return p.live.spent.Load() }
 
 // Drop counts an inbound packet dropped after its SPI was found.
 func (p *Pair) Drop() { p.live.drops.Add(1) }
+
+// Limited reports whether what the pair carries is limited by packets or octets.
+func (p *Pair) Limited() bool { return p.Hard.Packets != 0 || p.Hard.Bytes != 0 }
 
 // Used reports whether any packet has come or gone under the pair.
 func (p *Pair) Used() bool {

@@ -191,7 +191,7 @@ func (i *inbound) drop(s *sa, why flow.Reason, f flowKey) {
 func (i *inbound) authentic(s *sa, n int) {
 	i.packets++
 	i.octets += n
-	if s.limited {
+	if s.pair.Limited() { // each by itself, so that a batch does not overrun the limit
 		i.count()
 	}
 	if s.pair.PeerMoves {

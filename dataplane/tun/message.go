@@ -5,6 +5,7 @@ package tun
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +27,12 @@ const (
 	controlLen = 2*cmsgInt + cmsgInfo6
 )
 
-// dest is where packets go and from which address. It is not changed once made.
+// dest is where packets go and from which address. But for asked it is not changed once made.
 type dest struct {
 	remote, local netip.AddrPort
 	socket        *socket
-	sa            *sa // of ESP
+	sa            *sa          // of ESP
+	asked         atomic.Int64 // when this path was last asked for its MTU
 	name          [unix.SizeofSockaddrInet6]byte
 	nameLen       uint32
 	info          [cmsgInfo6]byte // control message with the local address

@@ -244,7 +244,7 @@ func (x *sealing) fits(f flowKey, p []byte) bool {
 	if mtu = max(mtu, least); size <= mtu {
 		return true
 	}
-	if x.o.now-x.sa.asked.Load() > pathAge { // it may be wider again
+	if x.o.now-x.d.asked.Load() > pathAge { // it may be wider again
 		x.o.p.askPath(x.d, x.o.now)
 	}
 	if x.whole || !x.info.V6 && !x.info.DF { // may be fragmented: the outer packet is (RFC 4301 §8.1)

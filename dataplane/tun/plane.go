@@ -316,8 +316,7 @@ func (p *Plane) tooBig(d *dest, _ int) {
 
 // askPath asks the system how large packets of an SA may be on their way, once a second at most.
 func (p *Plane) askPath(d *dest, now int64) {
-	asked := &d.sa.asked
-	if last := asked.Load(); now-last >= perSecond && asked.CompareAndSwap(last, now) {
+	if last := d.asked.Load(); now-last >= perSecond && d.asked.CompareAndSwap(last, now) {
 		d.sa.setPath(p.host.pathMTU(d.remote.Addr()))
 	}
 }

@@ -17,16 +17,13 @@ type flowKey = selector.Flow
 // sa is what the plane keeps beside a pair of the table.
 type sa struct {
 	pair  *flow.Pair
-	dest  atomic.Pointer[dest] // nil until the first packet out
-	mtu   atomic.Int32         // largest inner packet that need not be fragmented
-	asked atomic.Int64         // when the path was last asked for its MTU
+	dest  atomic.Pointer[dest] // nil until the first packet out, and after a rest
 	in    sync.Mutex           // held while packets are opened: both forms of ESP may arrive at once
-	// limited has every packet counted as it is opened, so that a hard limit is not overrun by a batch.
-	limited bool
+	mtu   atomic.Int32         // largest inner packet that need not be fragmented
 }
 
 func newSA(pair *flow.Pair, path int) *sa {
-	s := &sa{pair: pair, limited: pair.Hard.Packets != 0 || pair.Hard.Bytes != 0}
+	s := &sa{pair: pair}
 	s.setPath(path)
 	return s
 }
