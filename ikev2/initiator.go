@@ -1,7 +1,6 @@
 package ikev2
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -42,11 +41,11 @@ func (e *Endpoint) derive(s *sa, h *handshake, skeyseed []byte) error {
 }
 
 func (e *Endpoint) protectWith(s *sa, keys suite.Keys) error {
-	i, r, err := s.suite.Protection(keys)
+	d, i, r, err := s.suite.Protection(keys)
 	if err != nil {
 		return err
 	}
-	s.in, s.out, s.skd = i, r, bytes.Clone(keys.D) // alone: it outlives the keys that were derived with it
+	s.in, s.out, s.skd = i, r, d
 	if s.initiator {
 		s.in, s.out = r, i
 	}

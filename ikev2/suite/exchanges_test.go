@@ -268,7 +268,7 @@ func (x *exchange) checkSK(t *testing.T, n int) []byte {
 		t.Fatalf("packet %d: first payload %d", n, message[16])
 	}
 	k := x.IKESAs[*p.IKESA].keys()
-	i, r, err := x.ike().Protection(k)
+	_, i, r, err := x.ike().Protection(k)
 	if err != nil {
 		t.Fatal(err)
 	}

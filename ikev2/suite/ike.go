@@ -67,13 +67,24 @@ func (Keys) GoString() string             { return "suite.Keys{redacted}" }
 func (Keys) LogValue() slog.Value         { return slog.StringValue("redacted") }
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// Protection makes the protection of both directions: from the original initiator, and from the original responder.
-func (c Cipher) Protection(k Keys) (initiator, responder *SK, err error) {
-	if initiator, err = c.New(k.Ei, k.Ai); err != nil {
-		return nil, nil, err
+// Protection makes the protection of both directions: from the original initiator, and from the original responder. With
+// them comes a copy of SK_d: together they are what an IKE SA keeps of its keys, in one piece.
+func (c Cipher) Protection(k Keys) (d []byte, initiator, responder *SK, err error) {
+	if err = c.check(k.Ei, k.Ai); err == nil {
+		err = c.check(k.Er, k.Ar)
 	}
-	responder, err = c.New(k.Er, k.Ar)
-	return initiator, responder, err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var both [2]SK
+	next := cut(slices.Concat(k.D, k.Ei, k.Ai, k.Er, k.Ar))
+	d, n := next(len(k.D)), c.EncrLen()+c.IntegLen()
+	for i := range both {
+		if err = both[i].set(c, next(n)); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return d, &both[0], &both[1], nil
 }
 
 // SKEYSEED is that of a new IKE SA: prf(Ni | Nr, g^ir) (RFC 7296 §2.14).

@@ -38,18 +38,28 @@ type ciphers struct {
 
 // New makes the protection of one direction from SK_e (key, then salt) and SK_a. Both are copied.
 func (c Cipher) New(encr, integ []byte) (*SK, error) {
-	if err := c.Valid(); err != nil {
+	if err := c.check(encr, integ); err != nil {
 		return nil, err
+	}
+	s := new(SK)
+	return s, s.set(c, slices.Concat(encr, integ))
+}
+
+func (c Cipher) check(encr, integ []byte) error {
+	if err := c.Valid(); err != nil {
+		return err
 	}
 	if len(encr) != c.EncrLen() || len(integ) != c.IntegLen() {
-		return nil, fmt.Errorf("%w: %d and %d octets for %v", ErrKeyLength, len(encr), len(integ), c)
+		return fmt.Errorf("%w: %d and %d octets for %v", ErrKeyLength, len(encr), len(integ), c)
 	}
-	s := &SK{Cipher: c, key: append(append(make([]byte, 0, len(encr)+len(integ)), encr...), integ...)}
-	var err error
-	if s.made, err = s.ciphers(); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return nil
+}
+
+// set makes s of SK_e and SK_a, one behind the other. They are kept.
+func (s *SK) set(c Cipher, key []byte) (err error) {
+	s.Cipher, s.key = c, key
+	s.made, err = s.ciphers()
+	return err
 }
 
 // ciphers are made of the key; an error is possible only in New.
