@@ -100,4 +100,4 @@ func TestMemoryPerSA(t *testing.T) {
 	}
 }
 
-const memoryLimit = 1200
+const memoryLimit = 1100

@@ -156,7 +156,9 @@ func (t *makeChild) answered(e *Endpoint, s *sa, m *message) {
 		t.refused(e, s, m, x)
 		return
 	}
-	s.session.failing = 0
+	if s.session.turn().failing != 0 {
+		s.session.toTurn().failing = 0
+	}
 	nonce, _ := wire.Find[wire.Nonce](m.Message, wire.PayloadNonce)
 	s.own = &request{task: t, begun: true}
 	var ke *wire.KE
@@ -418,16 +420,16 @@ const (
 // long that the IKE SA is closed instead (RFC 7296 §2.25).
 func (e *Endpoint) postpone(s *sa, t task, tries *int) bool {
 	n := s.session
-	if n.failing == 0 {
-		n.failing = max(e.now, 1)
+	if n.turn().failing == 0 {
+		n.toTurn().failing = max(e.now, 1)
 	}
-	if e.now >= n.failing.add(failingLimit) {
+	if e.now >= n.turn().failing.add(failingLimit) {
 		e.goodbye(s, &ProtocolError{What: "the peer answers TEMPORARY_FAILURE all the time"})
 		return true
 	}
 	wait := min(backOff<<min(*tries, 10), backOffCap)
 	*tries++
-	n.later = append(n.later, delayed{e.now.add(wait + time.Duration(e.dice.Float64()*float64(wait))), t})
+	n.toTurn().later = append(n.toTurn().later, delayed{e.now.add(wait + time.Duration(e.dice.Float64()*float64(wait))), t})
 	return true
 }
 

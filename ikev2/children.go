@@ -10,6 +10,9 @@ import (
 
 // addChild records a child that lives for l.
 func (e *Endpoint) addChild(n *session, c *child, l protect.Lifetime) {
+	if len(n.children) == 0 {
+		n.children = n.sole[:0]
+	}
 	n.children = append(n.children, c)
 	e.children[c.id] = n
 	c.soft, c.hard = e.clocks(l)

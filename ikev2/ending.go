@@ -56,11 +56,11 @@ func (e *Endpoint) lose(s *sa) {
 // unlist takes s out of its session unless it is the current one.
 func (e *Endpoint) unlist(s *sa) {
 	n := s.session
-	if i := slices.Index(n.others, s); i >= 0 {
-		n.others = slices.Delete(n.others, i, i+1)
+	if i := slices.Index(n.turn().others, s); i >= 0 {
+		n.toTurn().others = slices.Delete(n.toTurn().others, i, i+1)
 	}
-	if n.rival == s {
-		n.rival = nil
+	if n.turn().rival == s {
+		n.toTurn().rival = nil
 	}
 }
 
@@ -85,7 +85,7 @@ func (e *Endpoint) drop(s *sa, err error) {
 }
 
 func (e *Endpoint) removeOthers(n *session) {
-	for _, o := range slices.Clone(n.others) {
+	for _, o := range slices.Clone(n.turn().others) {
 		e.unlist(o)
 		e.remove(o)
 	}
@@ -255,10 +255,10 @@ func (e *Endpoint) deleteSA(ev DeleteSA) {
 	for _, t := range n.queue {
 		t.lost(e, s, nil)
 	}
-	for _, d := range n.later {
+	for _, d := range n.turn().later {
 		d.task.lost(e, s, nil)
 	}
-	n.queue, n.later = nil, nil
+	n.queue, n.toTurn().later = nil, nil
 	e.removeOthers(n)
 	var ps []wire.Payload
 	if ev.Leaving && n.btns {

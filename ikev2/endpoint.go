@@ -129,6 +129,7 @@ func (e *Endpoint) Step(now time.Time, ev Event, out []Action) []Action {
 		} else {
 			e.wheel.set(s, e.dueOf(s))
 			s.rest()
+			s.session.rest()
 		}
 	}
 	e.dirty = e.dirty[:0]
@@ -262,10 +263,10 @@ func (e *Endpoint) report(n *session, err error, byPeer bool) {
 	for _, t := range n.queue {
 		t.lost(e, n.current, err)
 	}
-	for _, d := range n.later {
+	for _, d := range n.turn().later {
 		d.task.lost(e, n.current, err)
 	}
-	n.queue, n.later = nil, nil
+	n.queue, n.toTurn().later = nil, nil
 	for _, c := range slices.Clone(n.children) {
 		e.childDown(n, c, false, err)
 	}
@@ -279,8 +280,8 @@ func (e *Endpoint) report(n *session, err error, byPeer bool) {
 
 // sasOf returns all IKE SAs of a session: usually one, more around a rekey.
 func (e *Endpoint) sasOf(n *session) []*sa {
-	list := make([]*sa, 0, 1+len(n.others))
-	for _, s := range append([]*sa{n.current}, n.others...) {
+	list := make([]*sa, 0, 1+len(n.turn().others))
+	for _, s := range append([]*sa{n.current}, n.turn().others...) {
 		if !s.gone {
 			list = append(list, s)
 		}

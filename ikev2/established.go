@@ -119,8 +119,8 @@ func (e *Endpoint) deletedSA(s *sa, fatal wire.NotifyType) {
 		e.gone(s, st.whole, err, true)
 		return
 	}
-	if n.current == s && n.rival != nil && fatal == 0 { // our own rekey crossed the peer's, which is complete
-		heir := n.rival
+	if n.current == s && n.turn().rival != nil && fatal == 0 { // our own rekey crossed the peer's, which is complete
+		heir := n.turn().rival
 		e.adopt(n, heir)
 		e.retire(s)
 		e.pump(heir)
@@ -143,7 +143,7 @@ func (e *Endpoint) createChild(s *sa, m *message) {
 		e.reject(s, notify(wire.InvalidSyntax), &ProtocolError{Notify: uint16(wire.InvalidSyntax), What: "a child without selectors"})
 		return
 	}
-	if _, rekeying := s.task().(*rekeySA); rekeying && s.own.begun || n.closing || n.follow.alive(e.now) {
+	if _, rekeying := s.task().(*rekeySA); rekeying && s.own.begun || n.closing || n.turn().follow.alive(e.now) {
 		e.count(Collision)
 		e.reply(s, notify(wire.TemporaryFailure))
 		return

@@ -32,15 +32,15 @@ func (e *Endpoint) waitFollowUp(s *sa, a *answerChild) {
 	e.dropFollowed(n)
 	w := &followedChild{a: a, blob: make([]byte, 16), until: e.now.add(e.cfg.HalfOpenTime)}
 	e.fill(w.blob)
-	n.followChild = w
+	n.toTurn().followChild = w
 	e.reply(s, append(ps, notify(wire.AdditionalKeyExchange, w.blob...))...)
 	e.pump(s)
 }
 
 // dropFollowed forgets a child that the peer does not finish, and says so to whoever gave its SPI.
 func (e *Endpoint) dropFollowed(n *session) {
-	if w := n.followChild; w != nil {
-		n.followChild = nil
+	if w := n.turn().followChild; w != nil {
+		n.toTurn().followChild = nil
 		e.do(ChildFailed{SA: n.handle, Child: w.a.id, Err: errUnfinished})
 	}
 }
@@ -57,7 +57,7 @@ func (e *Endpoint) followUp(s *sa, m *message) {
 	ke, _ := wire.Find[wire.KE](m.Message, wire.PayloadKE)
 	var k suite.KE
 	var a followUpAnswer
-	w, c := n.follow, n.followChild
+	w, c := n.turn().follow, n.turn().followChild
 	switch {
 	case w.alive(e.now) && s == n.current && bytes.Equal(v.Data, w.blob):
 		k = w.f.suite.AddKE[len(w.f.shared)-1]
@@ -116,13 +116,13 @@ func (x *finishChild) computed(e *Endpoint, s *sa, j work) {
 	a.more = append(a.more, x.job.shared)
 	ps := []wire.Payload{keOf(x.job.ke, x.job.public)}
 	if len(a.more) < len(a.chosen.further()) {
-		w := n.followChild
+		w := n.turn().followChild
 		e.fill(w.blob)
 		w.until = e.now.add(e.cfg.HalfOpenTime)
 		e.reply(s, append(ps, notify(wire.AdditionalKeyExchange, w.blob...))...)
 		return
 	}
-	n.followChild = nil
+	n.toTurn().followChild = nil
 	a.install(e, s)
 	e.reply(s, ps...)
 	e.pump(s)

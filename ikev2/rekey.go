@@ -43,7 +43,7 @@ func (f *fresh) make(e *Endpoint, old *sa, initiator bool) (*sa, error) {
 	}
 	suite.Wipe(keys.Pi, keys.Pr)
 	e.age(s)
-	n.others = append(n.others, s)
+	n.toTurn().others = append(n.toTurn().others, s)
 	return s, nil
 }
 
@@ -51,12 +51,12 @@ func (f *fresh) make(e *Endpoint, old *sa, initiator bool) (*sa, error) {
 func (e *Endpoint) adopt(n *session, s *sa) {
 	old := n.current
 	e.unlist(s)
-	n.current, n.rival, n.follow = s, nil, nil
-	n.others = append(n.others, old)
+	n.current, n.toTurn().rival, n.toTurn().follow = s, nil, nil
+	n.toTurn().others = append(n.toTurn().others, old)
 	n.rekeys++
-	n.tries = 0
+	n.toTurn().tries = 0
 	n.queue = slices.DeleteFunc(n.queue, isRekeySA) // done
-	n.later = slices.DeleteFunc(n.later, func(d delayed) bool { return isRekeySA(d.task) })
+	n.toTurn().later = slices.DeleteFunc(n.toTurn().later, func(d delayed) bool { return isRekeySA(d.task) })
 	e.touch(s)
 	e.touch(old)
 	e.do(SARekeyed{SA: n.handle})
@@ -82,7 +82,7 @@ type rekeySA struct {
 }
 
 func (t *rekeySA) start(e *Endpoint, s *sa) bool {
-	if s.session.follow.alive(e.now) { // the peer's is under way
+	if s.session.turn().follow.alive(e.now) { // the peer's is under way
 		return false
 	}
 	t.offer = []Proposal{ProposalOf(*s.suite)}
@@ -137,7 +137,7 @@ func (t *rekeySA) answered(e *Endpoint, s *sa, m *message) {
 		t.refused(e, s, x)
 		return
 	}
-	n.failing, n.tries = 0, 0
+	n.toTurn().failing, n.toTurn().tries = 0, 0
 	s.own = &request{task: t, begun: true}
 	ke, hasKE := wire.Find[wire.KE](m.Message, wire.PayloadKE)
 	if m.Exchange == wire.CreateChildSA {
@@ -170,12 +170,12 @@ func (t *rekeySA) refused(e *Endpoint, s *sa, x wire.NotifyType) {
 	switch {
 	case x == wire.InvalidSyntax:
 		e.drop(s, &RefusedError{Notify: uint16(x), Authenticated: true})
-	case n.rival != nil: // the peer's own rekey, which is complete, stands
-		e.adopt(n, n.rival)
+	case n.turn().rival != nil: // the peer's own rekey, which is complete, stands
+		e.adopt(n, n.turn().rival)
 		e.replaced(s)
 		e.pump(n.current)
 	case x == wire.TemporaryFailure:
-		e.postpone(s, &rekeySA{}, &n.tries)
+		e.postpone(s, &rekeySA{}, &n.toTurn().tries)
 	default:
 		t.again(e, s)
 	}
@@ -198,13 +198,13 @@ func (t *rekeySA) next(e *Endpoint, s *sa) {
 		e.fail(s, 0, "the peer does not go on with the key exchanges that it chose")
 		return
 	}
-	if n.follow.alive(e.now) { // two rekeys cross before anything is set up: the loser simply stops (ikev2.md §7.3)
-		if lessNonce(t.f.low(), n.follow.f.low()) {
+	if n.turn().follow.alive(e.now) { // two rekeys cross before anything is set up: the loser simply stops (ikev2.md §7.3)
+		if lessNonce(t.f.low(), n.turn().follow.f.low()) {
 			t.abandoned = true
 			e.release(s)
 			return
 		}
-		n.follow = nil
+		n.toTurn().follow = nil
 	}
 	t.generate(e, s, t.f.suite.AddKE[len(t.f.shared)-1])
 }
@@ -217,7 +217,7 @@ func (t *rekeySA) finish(e *Endpoint, s *sa) {
 		e.fail(s, 0, err.Error())
 		return
 	}
-	rival := n.rival
+	rival := n.turn().rival
 	switch {
 	case rival == nil:
 		e.adopt(n, made)
@@ -265,7 +265,7 @@ func (e *Endpoint) answerRekey(s *sa, m *message, sa wire.SA, ni []byte) {
 			return
 		}
 	}
-	if n.closing || s != n.current || n.rival != nil || len(n.others) >= maxOthers || n.follow.alive(e.now) || n.followChild.alive(e.now) {
+	if t := n.turn(); n.closing || s != n.current || t.rival != nil || len(t.others) >= maxOthers || t.follow.alive(e.now) || t.followChild.alive(e.now) {
 		e.count(Collision)
 		e.reply(s, notify(wire.TemporaryFailure))
 		return
@@ -341,7 +341,7 @@ func (a *answerRekey) computed(e *Endpoint, s *sa, j work) {
 		a.outbid(e, s, w)
 		return
 	}
-	n.follow = nil
+	n.toTurn().follow = nil
 	e.reply(s, ps...)
 	made, err := a.f.make(e, s, false)
 	if err != nil {
@@ -349,7 +349,7 @@ func (a *answerRekey) computed(e *Endpoint, s *sa, j work) {
 		return
 	}
 	if t, ok := s.task().(*rekeySA); ok && s.own.begun && !t.abandoned { // the nonces will decide (RFC 7296 §2.8.2)
-		n.rival, t.low = made, a.f.low()
+		n.toTurn().rival, t.low = made, a.f.low()
 		return
 	}
 	e.adopt(n, made)
@@ -368,5 +368,5 @@ func (a *answerRekey) outbid(e *Endpoint, s *sa, w *followed) {
 			s.own = nil
 		}
 	}
-	s.session.follow = w
+	s.session.toTurn().follow = w
 }

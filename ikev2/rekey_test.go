@@ -225,7 +225,7 @@ func TestSARekeyCollision(t *testing.T) {
 			if p.a.sessions[a] == nil || p.b.sessions[b] == nil {
 				return true
 			}
-			if p.a.sessions[a].rival != nil && p.b.sessions[b].rival != nil {
+			if p.a.sessions[a].turn().rival != nil && p.b.sessions[b].turn().rival != nil {
 				crossed++
 			}
 			return false

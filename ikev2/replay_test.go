@@ -231,11 +231,11 @@ func (r *replay) play() {
 func (r *replay) blob(m *said) {
 	v, ok := m.Notify(wire.AdditionalKeyExchange)
 	for _, n := range r.n.sessions {
-		if ok && n.follow != nil {
-			n.follow.blob = v.Data
+		if ok && n.turn().follow != nil {
+			n.turn().follow.blob = v.Data
 		}
-		if ok && n.followChild != nil {
-			n.followChild.blob = v.Data
+		if ok && n.turn().followChild != nil {
+			n.turn().followChild.blob = v.Data
 		}
 	}
 }

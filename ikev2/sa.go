@@ -104,31 +104,60 @@ type asked struct {
 type session struct {
 	handle  Handle
 	current *sa
-	others  []*sa     // replaced, redundant, or not yet current: around a rekey
-	rival   *sa       // one of them: made by a rekey of the peer that crossed ours, until it is clear which one stays
-	follow  *followed // a rekey by the peer that needs more key exchanges
-	// followChild is likewise a child.
-	followChild *followedChild
-	peer        Peer
-	nat         NAT
-	btns        bool
-	up          bool
-	shown       bool // the handle has left in a question: its end is reported
-	closing     bool // DeleteSA was asked for, or the end was reported
+	turning *turning // nil when there is nothing in it; see turn
+	peer    Peer
+	nat     NAT
+	btns    bool
+	up      bool
+	shown   bool // the handle has left in a question: its end is reported
+	closing bool // DeleteSA was asked for, or the end was reported
 
 	children []*child
+	sole     [1]*child // where children lie as long as it is one
 	queue    []task
-	later    []delayed
 	override *Override
 	heard    instant // last proof of life
 	spoke    instant // last IKE message sent, for NAT keepalives
-	failing  instant // since when the peer answers TEMPORARY_FAILURE; 0: it does not
-	tries    int     // such answers in a row to IKE rekeys
 	checking bool    // a liveness check is queued or out
 	suspect  bool    // packets went out, and nothing came in since
 	known    bool    // the judge of peers said so: no budget
 	spent    instant // until then its requests have used up what they may
 	rekeys   uint32
+}
+
+// turning is what a session has around a rekey.
+type turning struct {
+	others []*sa     // replaced, redundant, or not yet current
+	rival  *sa       // one of them: made by a rekey of the peer that crossed ours, until it is clear which one stays
+	follow *followed // a rekey by the peer that needs more key exchanges
+	// followChild is likewise a child.
+	followChild *followedChild
+	later       []delayed
+	failing     instant // since when the peer answers TEMPORARY_FAILURE; 0: it does not
+	tries       int     // such answers in a row to IKE rekeys
+}
+
+// turn is what there is, to be read.
+func (n *session) turn() turning {
+	if n.turning == nil {
+		return turning{}
+	}
+	return *n.turning
+}
+
+// toTurn is the same, to be changed.
+func (n *session) toTurn() *turning {
+	if n.turning == nil {
+		n.turning = new(turning)
+	}
+	return n.turning
+}
+
+// rest drops what is over.
+func (n *session) rest() {
+	if t := n.turn(); len(t.others)+len(t.later) == 0 && t.rival == nil && t.follow == nil && t.followChild == nil && t.failing == 0 && t.tries == 0 {
+		n.turning = nil
+	}
 }
 
 type delayed struct {

@@ -86,7 +86,7 @@ func (e *Endpoint) want(n *session, t task) {
 // pump starts the next task of s if its window is free, and no rekey by the peer is under way (RFC 7296 §2.25.2).
 func (e *Endpoint) pump(s *sa) {
 	n := s.session
-	if n.follow.alive(e.now) {
+	if n.turn().follow.alive(e.now) {
 		return
 	}
 	if s.asking != nil {
@@ -133,15 +133,7 @@ func (e *Endpoint) dueOf(s *sa) instant {
 	if n.current != s || !n.up || n.closing {
 		return due
 	}
-	for _, d := range n.later {
-		due = min(due, d.at)
-	}
-	if n.follow != nil {
-		due = min(due, n.follow.until)
-	}
-	if n.followChild != nil {
-		due = min(due, n.followChild.until)
-	}
+	due = min(due, n.turning.due())
 	for _, c := range n.children {
 		due = min(due, c.soft, c.hard)
 	}
@@ -220,20 +212,7 @@ func (e *Endpoint) ringSession(n *session, s *sa) {
 		s.soft = never
 		e.want(n, &rekeySA{})
 	}
-	if n.follow != nil && !n.follow.alive(e.now) { // the peer has given up its rekey
-		n.follow = nil
-		e.pump(s)
-	}
-	if n.followChild != nil && !n.followChild.alive(e.now) {
-		e.dropFollowed(n)
-	}
-	for i := 0; i < len(n.later); i++ {
-		if d := n.later[i]; d.at <= e.now {
-			n.later = append(n.later[:i:i], n.later[i+1:]...)
-			i--
-			e.want(n, d.task)
-		}
-	}
+	e.ringTurning(n, s)
 	e.ringChildren(n)
 	if l := e.liveness(n); l > 0 && n.heard.add(l) <= e.now {
 		e.checkAlive(n, false)
@@ -241,5 +220,44 @@ func (e *Endpoint) ringSession(n *session, s *sa) {
 	if n.nat.Us && n.spoke.add(e.cfg.Keepalive) <= e.now {
 		n.spoke = e.now
 		e.do(Keepalive{Local: s.local, Remote: s.remote})
+	}
+}
+
+// due is when something of t has to be looked at.
+func (t *turning) due() instant {
+	due := never
+	if t == nil {
+		return due
+	}
+	for _, d := range t.later {
+		due = min(due, d.at)
+	}
+	if t.follow != nil {
+		due = min(due, t.follow.until)
+	}
+	if t.followChild != nil {
+		due = min(due, t.followChild.until)
+	}
+	return due
+}
+
+func (e *Endpoint) ringTurning(n *session, s *sa) {
+	t := n.turning
+	if t == nil {
+		return
+	}
+	if t.follow != nil && !t.follow.alive(e.now) { // the peer has given up its rekey
+		t.follow = nil
+		e.pump(s)
+	}
+	if t.followChild != nil && !t.followChild.alive(e.now) {
+		e.dropFollowed(n)
+	}
+	for i := 0; i < len(t.later); i++ {
+		if d := t.later[i]; d.at <= e.now {
+			t.later = append(t.later[:i:i], t.later[i+1:]...)
+			i--
+			e.want(n, d.task)
+		}
 	}
 }
