@@ -103,7 +103,7 @@ func (h *Host) saUp(now time.Time, a ikev2.SAUp) {
 	s.up, s.initiator, s.who, s.nat = true, a.Initiator, a.Peer, a.NAT
 	s.btns, s.suite, s.nonce, s.alive = a.Btns, a.Suite, nonceFrom(a.Nonce), h.moment(now)
 	s.upSince = s.alive
-	p.sessions = append(p.sessions, s)
+	p.take(s)
 	h.tried(s)
 	if p.attempt == a.SA {
 		p.attempt = 0

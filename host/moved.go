@@ -44,7 +44,7 @@ func (h *Host) relocate(now time.Time, s *session, to netip.Addr) {
 	old.drop(s)
 	s.peer = p
 	h.sas.Move(uint64(s.handle), to)
-	p.sessions = append(p.sessions, s)
+	p.take(s)
 	if !p.local.IsValid() {
 		p.local = s.local.Addr()
 	}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -24,6 +25,7 @@ type peer struct {
 	ill   *trouble // nil: all is well, as with most peers; see [peer.trouble]
 
 	sessions []*session     // IKE SAs that are up, oldest first
+	sole     [1]*session    // where they lie as long as it is one
 	attempt  ikev2.Handle   // an IKE SA that we are making; 0: none
 	packet   *selector.Flow // that asked meanwhile, where an SA is populated from it
 
@@ -285,11 +287,17 @@ func (p *peer) session() *session {
 	return p.sessions[len(p.sessions)-1]
 }
 
+func (p *peer) take(s *session) {
+	if len(p.sessions) == 0 {
+		p.sessions = p.sole[:0]
+	}
+	p.sessions = append(p.sessions, s)
+}
+
 func (p *peer) drop(s *session) {
-	for i, o := range p.sessions {
-		if o == s {
-			p.sessions = append(p.sessions[:i:i], p.sessions[i+1:]...)
-			return
-		}
+	left := slices.DeleteFunc(slices.Clone(p.sessions), func(o *session) bool { return o == s })
+	p.sessions, p.sole = nil, [1]*session{}
+	for _, o := range left {
+		p.take(o)
 	}
 }
