@@ -30,7 +30,7 @@ func (h *Host) await(now time.Time, s *session) bool {
 		return false
 	}
 	if p.waits = true; !p.local.IsValid() {
-		p.local = s.local.Addr()
+		p.local = s.local
 	}
 	h.crowd.waiting = slices.DeleteFunc(h.crowd.waiting, func(a netip.Addr) bool { return a == addr })
 	h.crowd.waiting = append(h.crowd.waiting, addr)

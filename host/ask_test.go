@@ -90,7 +90,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	refuse := func(addr netip.Addr, sa ikev2.Handle, nat bool) {
 		s := a.h.sessionOf(w.now, sa, ap(addrA, 500), ap(addr, 500))
 		a.h.act(w.now, ikev2.JudgePeer{
-			SA: sa, Local: s.local, Remote: s.remote, Peer: ikev2.Peer{Key: key(t, "x").Public}, NAT: ikev2.NAT{Peer: nat},
+			SA: sa, Local: netip.AddrPortFrom(s.local, portIKE), Remote: s.remote, Peer: ikev2.Peer{Key: key(t, "x").Public}, NAT: ikev2.NAT{Peer: nat},
 		})
 		a.h.act(w.now, ikev2.SADown{SA: sa})
 	}

@@ -120,7 +120,7 @@ func (h *Host) initiate(now time.Time, p *peer, child ikev2.ChildRequest, trigge
 	h.tries(now, s)
 	required := h.required(now, p)
 	init := ikev2.Initiate{
-		SA: sa, Local: s.local, Remote: s.remote,
+		SA: sa, Local: netip.AddrPortFrom(s.local, portIKE), Remote: s.remote,
 		Credential: h.self(), Child: &child, Encap: h.cfg.Encap,
 		InitialContact: h.expectsKey(now, p),
 	}
@@ -203,11 +203,11 @@ func (h *Host) sourceFound(now time.Time, ev SourceFound) {
 		h.noSource(now, p, ev)
 		return
 	}
-	if s := h.sessions[p.attempt]; s != nil && s.local.Addr() != ev.Local {
+	if s := h.sessions[p.attempt]; s != nil && s.local != ev.Local {
 		s.peer, p.attempt = nil, 0 // that attempt speaks from an address that is no longer ours
 		h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: true})
 	}
-	if s := p.session(); s != nil && s.local.Addr() != ev.Local {
+	if s := p.session(); s != nil && s.local != ev.Local {
 		p.local = ev.Local
 		for _, s := range append([]*session(nil), p.sessions...) {
 			h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: true})

@@ -232,7 +232,7 @@ func TestAddressChanged(t *testing.T) {
 		a.want(addrB, StateProtected, flow.Protect)
 		w.talk(a, b)
 		b.want(addrC, StateProtected, flow.Protect)
-		if s := a.h.peers[addrB].session(); s.local.Addr() != addrC || len(a.h.peers[addrB].sessions) != 1 {
+		if s := a.h.peers[addrB].session(); s.local != addrC || len(a.h.peers[addrB].sessions) != 1 {
 			t.Fatalf("the IKE SA is at %v", s.local)
 		}
 	})
@@ -246,7 +246,7 @@ func TestAddressChanged(t *testing.T) {
 		a.plane(dataplane.AddressChanged{})
 		w.pass(5 * time.Second)
 		a.want(addrB, StateProtected, flow.Protect)
-		if s := a.h.peers[addrB].session(); s.local.Addr() != addrC {
+		if s := a.h.peers[addrB].session(); s.local != addrC {
 			t.Fatalf("the IKE SA is at %v", s.local)
 		}
 	})

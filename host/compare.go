@@ -101,7 +101,7 @@ func (h *Host) compare(now time.Time, addr netip.Addr) {
 		h.compares[addr] = c
 		h.alarms.add(c.until, endCompare, addr, 0)
 		report.Key = c.view.Key
-		report.Text = fmt.Sprintf("waits until somebody says the same on that host: btns trust compare %v", s.local.Addr())
+		report.Text = fmt.Sprintf("waits until somebody says the same on that host: btns trust compare %v", s.local)
 		if offered := h.offered(now, s.peer); offered != nil {
 			h.answerCompare(now, c, offered, offered.talk.offer.commit)
 			offered.talk.offer = nil

@@ -89,7 +89,7 @@ func (h *Host) sessionOf(now time.Time, sa ikev2.Handle, local, remote netip.Add
 		s = &session{handle: sa, began: h.moment(now)}
 		h.sessions[sa] = s
 	}
-	s.local, s.remote = local, remote
+	s.local, s.remote = local.Addr(), remote
 	return s
 }
 

@@ -46,7 +46,7 @@ func (h *Host) relocate(now time.Time, s *session, to netip.Addr) {
 	h.sas.Move(uint64(s.handle), to)
 	p.take(s)
 	if !p.local.IsValid() {
-		p.local = s.local.Addr()
+		p.local = s.local
 	}
 	if len(old.sessions) == 0 && old.attempt == 0 && p.cfg == nil {
 		h.inherit(p, old)

@@ -106,7 +106,7 @@ type session struct {
 	handle    ikev2.Handle
 	peer      *peer // nil until it is up, unless we began it
 	remote    netip.AddrPort
-	local     netip.AddrPort
+	local     netip.Addr
 	began     moment
 	who       ikev2.Peer // until it has authenticated, the ID that it asserts
 	suite     string

@@ -3,6 +3,7 @@ package host
 import (
 	"container/heap"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/dataplane/flow"
@@ -51,7 +52,11 @@ func (a *alarms) next(now time.Time) (alarm, bool) {
 	if len(a.heap) == 0 || a.heap[0].at.After(now) {
 		return alarm{}, false
 	}
-	return heap.Pop(&a.heap).(alarm), true
+	due := heap.Pop(&a.heap).(alarm)
+	if n := len(a.heap); cap(a.heap) > 64 && n < cap(a.heap)/4 {
+		a.heap = slices.Clone(a.heap) // there were many at once
+	}
+	return due, true
 }
 
 func (a *alarms) deadline() (time.Time, bool) {

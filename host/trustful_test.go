@@ -1,6 +1,7 @@
 package host
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -156,11 +157,11 @@ func TestDowngrade(t *testing.T) {
 	b.kill()
 	a.boot()
 	s := a.h.sessionOf(w.now, 77, ap(addrA, 500), ap(addrB, 500))
-	a.h.act(w.now, ikev2.FindCredential{SA: 77, Local: s.local, Remote: s.remote, Method: ikev2.Null, ID: identity.Null()})
+	a.h.act(w.now, ikev2.FindCredential{SA: 77, Local: netip.AddrPortFrom(s.local, portIKE), Remote: s.remote, Method: ikev2.Null, ID: identity.Null()})
 	if s.pad == nil || s.pad.Kind != policy.Null {
 		t.Fatal("no PAD entry takes in a peer without a key")
 	}
-	a.h.act(w.now, ikev2.JudgePeer{SA: 77, Local: s.local, Remote: s.remote, Peer: ikev2.Peer{Method: ikev2.Null}})
+	a.h.act(w.now, ikev2.JudgePeer{SA: 77, Local: netip.AddrPortFrom(s.local, portIKE), Remote: s.remote, Peer: ikev2.Peer{Method: ikev2.Null}})
 	a.take(a.h.take())
 	if a.count(KeyChanged) != 1 || a.reports[len(a.reports)-1].Reason != "downgrade" {
 		t.Fatal(a.story())

@@ -32,7 +32,7 @@ type Pair struct {
 // change only through the methods.
 type DB struct {
 	byID    map[uint64]*Pair
-	bySPI   map[uint32]*Pair // reserved ones are nil
+	spis    map[uint32]bool // in use, or reserved and false
 	byOwner map[uint64]*Pair
 	byPeer  map[netip.Addr]*Pair
 }
@@ -42,8 +42,8 @@ const firstSPI = 0x100
 
 // Reserve draws an unused inbound SPI. It stays reserved until Add takes it or Release returns it.
 func (d *DB) Reserve(rand io.Reader) (uint32, error) {
-	if d.bySPI == nil {
-		d.bySPI = make(map[uint32]*Pair)
+	if d.spis == nil {
+		d.spis = make(map[uint32]bool)
 	}
 	for {
 		var b [4]byte
@@ -51,23 +51,23 @@ func (d *DB) Reserve(rand io.Reader) (uint32, error) {
 			return 0, fmt.Errorf("sad: no randomness for an SPI: %w", err)
 		}
 		spi := binary.BigEndian.Uint32(b[:])
-		if _, used := d.bySPI[spi]; used || spi < firstSPI {
+		if _, taken := d.spis[spi]; taken || spi < firstSPI {
 			continue
 		}
-		d.bySPI[spi] = nil
+		d.spis[spi] = false
 		return spi, nil
 	}
 }
 
 // Release returns a reserved SPI for which no pair came.
 func (d *DB) Release(spi uint32) {
-	if p, ok := d.bySPI[spi]; ok && p == nil {
-		delete(d.bySPI, spi)
+	if used, ok := d.spis[spi]; ok && !used {
+		delete(d.spis, spi)
 	}
 }
 
 // Reserved is how many SPIs are kept for pairs that have not come.
-func (d *DB) Reserved() int { return len(d.bySPI) - len(d.byID) }
+func (d *DB) Reserved() int { return len(d.spis) - len(d.byID) }
 
 // Add takes a pair in. Its ID is new.
 func (d *DB) Add(p Pair) *Pair {
@@ -76,12 +76,12 @@ func (d *DB) Add(p Pair) *Pair {
 		d.byOwner = make(map[uint64]*Pair)
 		d.byPeer = make(map[netip.Addr]*Pair)
 	}
-	if d.bySPI == nil {
-		d.bySPI = make(map[uint32]*Pair)
+	if d.spis == nil {
+		d.spis = make(map[uint32]bool)
 	}
 	e := &p
 	d.byID[p.ID] = e
-	d.bySPI[p.SPIIn] = e
+	d.spis[p.SPIIn] = true
 	add(d.byOwner, e.Owner, e, ownerList)
 	add(d.byPeer, e.Peer, e, peerList)
 	return e
@@ -122,7 +122,7 @@ func (d *DB) Remove(id uint64) *Pair {
 		return nil
 	}
 	delete(d.byID, id)
-	delete(d.bySPI, p.SPIIn)
+	delete(d.spis, p.SPIIn)
 	remove(d.byOwner, p.Owner, p, ownerList)
 	remove(d.byPeer, p.Peer, p, peerList)
 	return p
