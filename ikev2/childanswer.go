@@ -191,9 +191,9 @@ func (a *answerChild) install(e *Endpoint, s *sa) []wire.Payload {
 		return []wire.Payload{notify(wire.NoProposalChosen)}
 	}
 	c := &child{
-		id: a.id, spiIn: a.spi, spiOut: a.chosen.spi, mode: a.mode, local: a.views.local, remote: a.views.remote,
-		sending: a.old == nil,
+		id: a.id, spiIn: a.spi, spiOut: a.chosen.spi, mode: a.mode, sending: a.old == nil,
 	}
+	c.carry(a.views.local, a.views.remote)
 	e.addChild(n, c, a.life)
 	up := ChildUp{
 		SA: n.handle, Child: c.id, UseNow: c.sending, Suite: a.chosen.Suite, Mode: a.mode,

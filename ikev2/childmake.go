@@ -338,9 +338,8 @@ func (t *makeChild) install(e *Endpoint, s *sa) {
 	if t.crossed != nil {
 		loses = lessNonce(lower(t.ni, a.nr), t.crossed.low)
 	}
-	c := &child{
-		id: t.req.ID, spiIn: t.req.SPI, spiOut: a.chosen.spi, mode: a.mode, local: a.views.local, remote: a.views.remote,
-	}
+	c := &child{id: t.req.ID, spiIn: t.req.SPI, spiOut: a.chosen.spi, mode: a.mode}
+	c.carry(a.views.local, a.views.remote)
 	e.addChild(n, c, t.req.Lifetime)
 	c.sending = !loses
 	up := ChildUp{

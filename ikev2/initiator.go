@@ -41,13 +41,13 @@ func (e *Endpoint) derive(s *sa, h *handshake, skeyseed []byte) error {
 }
 
 func (e *Endpoint) protectWith(s *sa, keys suite.Keys) error {
-	d, i, r, err := s.suite.Protection(keys)
+	d, err := s.sk.Set(s.suite.Cipher, keys)
 	if err != nil {
 		return err
 	}
-	s.in, s.out, s.skd = i, r, d
+	s.in, s.out, s.skd = &s.sk.Initiator, &s.sk.Responder, d
 	if s.initiator {
-		s.in, s.out = r, i
+		s.in, s.out = s.out, s.in
 	}
 	suite.Wipe(keys.D, keys.Ei, keys.Er, keys.Ai, keys.Ar)
 	return nil

@@ -23,7 +23,8 @@ type sa struct {
 	path
 	suite *suite.IKE
 	skd   []byte
-	in    *suite.SK // nil while there are no keys
+	sk    suite.Protection
+	in    *suite.SK // of sk; nil while there are no keys
 	out   *suite.SK
 
 	nextOwn  uint32 // message ID of the next request to send
@@ -177,8 +178,18 @@ type child struct {
 	heir     ChildID // took its place
 	local    selector.Set
 	remote   selector.Set
+	host     [1]selector.Selector // remote, if it is one
 	soft     instant
 	hard     instant
+}
+
+// carry has c carry what lies between local and remote.
+func (c *child) carry(local, remote selector.Set) {
+	c.local, c.remote = local, remote
+	if len(remote) == 1 {
+		c.host = [1]selector.Selector(remote)
+		c.remote = c.host[:]
+	}
 }
 
 func (n *session) childByID(id ChildID) *child {

@@ -268,13 +268,13 @@ func (x *exchange) checkSK(t *testing.T, n int) []byte {
 		t.Fatalf("packet %d: first payload %d", n, message[16])
 	}
 	k := x.IKESAs[*p.IKESA].keys()
-	_, i, r, err := x.ike().Protection(k)
-	if err != nil {
+	var both Protection
+	if _, err := both.Set(x.ike().Cipher, k); err != nil {
 		t.Fatal(err)
 	}
-	sk := r
+	sk := &both.Responder
 	if p.Initiator {
-		sk = i
+		sk = &both.Initiator
 	}
 	aad, body := message[:start], message[start:]
 	plain, padding, err := sk.Open(nil, aad, body)

@@ -67,24 +67,24 @@ func (Keys) GoString() string             { return "suite.Keys{redacted}" }
 func (Keys) LogValue() slog.Value         { return slog.StringValue("redacted") }
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// Protection makes the protection of both directions: from the original initiator, and from the original responder. With
-// them comes a copy of SK_d: together they are what an IKE SA keeps of its keys, in one piece.
-func (c Cipher) Protection(k Keys) (d []byte, initiator, responder *SK, err error) {
-	if err = c.check(k.Ei, k.Ai); err == nil {
-		err = c.check(k.Er, k.Ar)
+// Protection is both directions of one IKE SA: from the original initiator, and from the original responder.
+type Protection struct{ Initiator, Responder SK }
+
+// Set makes p of new keys, and returns a copy of SK_d: this is what an IKE SA keeps of its keys, in one piece. What p was
+// before is not wiped.
+func (p *Protection) Set(c Cipher, k Keys) (d []byte, err error) {
+	if err := c.check(k.Ei, k.Ai); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, nil, nil, err
+	if err := c.check(k.Er, k.Ar); err != nil {
+		return nil, err
 	}
-	var both [2]SK
 	next := cut(slices.Concat(k.D, k.Ei, k.Ai, k.Er, k.Ar))
 	d, n := next(len(k.D)), c.EncrLen()+c.IntegLen()
-	for i := range both {
-		if err = both[i].set(c, next(n)); err != nil {
-			return nil, nil, nil, err
-		}
+	if err := p.Initiator.set(c, next(n)); err != nil {
+		return nil, err
 	}
-	return d, &both[0], &both[1], nil
+	return d, p.Responder.set(c, next(n))
 }
 
 // SKEYSEED is that of a new IKE SA: prf(Ni | Nr, g^ir) (RFC 7296 §2.14).

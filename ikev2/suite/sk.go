@@ -57,7 +57,7 @@ func (c Cipher) check(encr, integ []byte) error {
 
 // set makes s of SK_e and SK_a, one behind the other. They are kept.
 func (s *SK) set(c Cipher, key []byte) (err error) {
-	s.Cipher, s.key = c, key
+	*s = SK{Cipher: c, key: key}
 	s.made, err = s.ciphers()
 	return err
 }

@@ -297,10 +297,10 @@ func TestNewRejects(t *testing.T) {
 		if _, err := c.New(e, make([]byte, len(i)+1)); !errors.Is(err, ErrKeyLength) {
 			t.Errorf("%v: long integrity key: %v", c, err)
 		}
-		if _, _, _, err := c.Protection(Keys{Ei: e, Ai: i, Er: e, Ar: i}); err != nil {
+		if _, err := new(Protection).Set(c, Keys{Ei: e, Ai: i, Er: e, Ar: i}); err != nil {
 			t.Errorf("%v: %v", c, err)
 		}
-		if _, _, _, err := c.Protection(Keys{Ei: e, Ai: i}); !errors.Is(err, ErrKeyLength) {
+		if _, err := new(Protection).Set(c, Keys{Ei: e, Ai: i}); !errors.Is(err, ErrKeyLength) {
 			t.Errorf("%v: half the keys: %v", c, err)
 		}
 	}
