@@ -1,8 +1,5 @@
 package flow
 
-// Attach keeps v, the plane's own state of the pair, beside it; it stays when the peer moves. It is called before the
-// pair is in a table.
-func (p *Pair) Attach(v any) { p.live.plane = v }
-
-// Attached is what was attached, or nil.
+// Attached is a pointer to what came with the pair from [NewPairWith], the plane's own state of it. It stays when the peer
+// moves.
 func (p *Pair) Attached() any { return p.live.plane }

@@ -53,7 +53,7 @@ type live struct {
 	spent atomic.Bool
 	soft  atomic.Bool
 	seal  esp.Sealer
-	plane any // see Attach
+	plane any // see NewPairWith
 	open  esp.Opener
 	in    usage
 	drops atomic.Uint64
@@ -66,33 +66,20 @@ type usage struct {
 
 // NewPair checks s and makes both halves. Keys and selectors of s are kept and must not change.
 func NewPair(s Spec) (*Pair, error) {
-	if s.Mode != protect.Transport && s.Mode != protect.Tunnel {
-		return nil, fmt.Errorf("%w: %v", ErrSpec, s.Mode)
-	}
-	if len(s.Local) == 0 || len(s.Remote) == 0 {
-		return nil, fmt.Errorf("%w: no selectors", ErrSpec)
-	}
-	for _, set := range [...]selector.Set{s.Local, s.Remote} {
-		for _, sel := range set {
-			if !sel.Valid() {
-				return nil, fmt.Errorf("%w: selector %v", ErrSpec, sel)
-			}
-		}
-	}
-	if !s.OuterLocal.Addr().IsValid() || s.OuterLocal.Addr().Is4() != s.OuterRemote.Addr().Is4() {
-		return nil, fmt.Errorf("%w: outer addresses %v and %v", ErrSpec, s.OuterLocal, s.OuterRemote)
-	}
-	seal, err := esp.NewSealer(s.Suite, s.SPIOut, s.KeysOut)
+	p, _, err := NewPairWith[struct{}](s)
+	return p, err
+}
+
+// NewPairWith is NewPair with a value of the plane's own attached (see [Pair.Attached]).
+func NewPairWith[T any](s Spec) (*Pair, *T, error) {
+	seal, open, err := halves(&s)
 	if err != nil {
-		return nil, fmt.Errorf("%w: outbound: %w", ErrSpec, err)
-	}
-	open, err := esp.NewOpener(s.Suite, s.SPIIn, s.KeysIn, s.Window)
-	if err != nil {
-		return nil, fmt.Errorf("%w: inbound: %w", ErrSpec, err)
+		return nil, nil, err
 	}
 	whole := &struct { // one object: most peers never move
 		Pair
 		live
+		own T
 	}{live: live{seal: *seal, open: *open}}
 	whole.Pair = Pair{
 		live: &whole.live,
@@ -101,7 +88,37 @@ func NewPair(s Spec) (*Pair, error) {
 		},
 		special: specialOf(&s), ID: s.ID, SPIIn: s.SPIIn, OuterRemote: s.OuterRemote,
 	}
-	return &whole.Pair, nil
+	whole.plane = &whole.own
+	return &whole.Pair, &whole.own, nil
+}
+
+// halves checks s and makes both halves.
+func halves(s *Spec) (*esp.Sealer, *esp.Opener, error) {
+	if s.Mode != protect.Transport && s.Mode != protect.Tunnel {
+		return nil, nil, fmt.Errorf("%w: %v", ErrSpec, s.Mode)
+	}
+	if len(s.Local) == 0 || len(s.Remote) == 0 {
+		return nil, nil, fmt.Errorf("%w: no selectors", ErrSpec)
+	}
+	for _, set := range [...]selector.Set{s.Local, s.Remote} {
+		for _, sel := range set {
+			if !sel.Valid() {
+				return nil, nil, fmt.Errorf("%w: selector %v", ErrSpec, sel)
+			}
+		}
+	}
+	if !s.OuterLocal.Addr().IsValid() || s.OuterLocal.Addr().Is4() != s.OuterRemote.Addr().Is4() {
+		return nil, nil, fmt.Errorf("%w: outer addresses %v and %v", ErrSpec, s.OuterLocal, s.OuterRemote)
+	}
+	seal, err := esp.NewSealer(s.Suite, s.SPIOut, s.KeysOut)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: outbound: %w", ErrSpec, err)
+	}
+	open, err := esp.NewOpener(s.Suite, s.SPIIn, s.KeysIn, s.Window)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: inbound: %w", ErrSpec, err)
+	}
+	return seal, open, nil
 }
 
 // specialOf is nil for a pair that carries all between its outer addresses.

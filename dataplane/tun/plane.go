@@ -156,7 +156,7 @@ func (p *Plane) Apply(changes []dataplane.Change) error {
 func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 	switch c := c.(type) {
 	case dataplane.AddSA:
-		pair, err := flow.NewPair(c.Spec)
+		pair, s, err := newPair(c.Spec)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (p *Plane) change(b *flow.Builder, c dataplane.Change) error {
 		if r, err := p.host.routeNow(pair.OuterRemote.Addr()); err == nil {
 			path = routeMTU(r, p.host.linkNow)
 		}
-		pair.Attach(newSA(pair, path))
+		s.setPath(path)
 		return b.Add(pair, c.Use)
 	case dataplane.UseSA:
 		return b.Use(c.ID)

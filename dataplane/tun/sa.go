@@ -16,16 +16,19 @@ type flowKey = selector.Flow
 
 // sa is what the plane keeps beside a pair of the table.
 type sa struct {
-	pair  *flow.Pair
-	dest  atomic.Pointer[dest] // nil until the first packet out, and after a rest
-	in    sync.Mutex           // held while packets are opened: both forms of ESP may arrive at once
-	mtu   atomic.Int32         // largest inner packet that need not be fragmented
+	pair *flow.Pair
+	dest atomic.Pointer[dest] // nil until the first packet out, and after a rest
+	in   sync.Mutex           // held while packets are opened: both forms of ESP may arrive at once
+	mtu  atomic.Int32         // largest inner packet that need not be fragmented
 }
 
-func newSA(pair *flow.Pair, path int) *sa {
-	s := &sa{pair: pair}
-	s.setPath(path)
-	return s
+// newPair makes a pair of the table with its sa.
+func newPair(spec flow.Spec) (*flow.Pair, *sa, error) {
+	pair, s, err := flow.NewPairWith[sa](spec)
+	if err == nil {
+		s.pair = pair
+	}
+	return pair, s, err
 }
 
 // to is where packets go that a table gives to pair, which is s.pair or what became of it when the peer moved; nil when
