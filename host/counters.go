@@ -116,15 +116,15 @@ func (h *Host) countersRead(now time.Time, list []dataplane.Counters) {
 }
 
 func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
-	in, out := s.seen.in, s.seen.out // more than t when a pair has gone: then nothing is known yet
-	s.seen.in, s.seen.out = t.in, t.out
-	if t.in > in {
+	was := s.seen // more than t when a pair has gone: then nothing is known yet
+	s.seen = volume{t.in, t.out}
+	if t.in > was.in {
 		s.proofs, s.inUse = 0, true
 		s.alive = max(s.alive, h.moment(notAfter(now, t.lastIn)))
 		h.ike(now, ikev2.Alive{SA: s.handle})
 	}
 	alive := h.time(s.alive)
-	if t.out > out && now.Sub(alive) >= s.lull() && notAfter(now, t.lastOut).Sub(alive) >= overlap {
+	if t.out > was.out && now.Sub(alive) >= s.lull() && notAfter(now, t.lastOut).Sub(alive) >= overlap {
 		h.ike(now, ikev2.Unanswered{SA: s.handle})
 	}
 	if !s.recorded && t.in > 0 && t.out > 0 {
