@@ -3,7 +3,9 @@
 package tun
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/btns-ipsec/btns/dataplane"
@@ -13,7 +15,7 @@ import (
 // What waits for an SA is bounded by prefix and in all: it is a courtesy to the first packets (RFC 4301 §5.1, 3a).
 const (
 	heldPackets  = 16
-	heldOctets   = 1 << 16
+	heldOctets   = 1 << 17 // more than any one frame has
 	heldPrefixes = 256
 	heldTime     = 10 * perSecond // then whoever sent it has sent it again, or has given up
 )
@@ -24,14 +26,20 @@ type held struct {
 	by map[netip.Prefix]*heldQueue
 }
 
+// heldQueue has at least one frame.
 type heldQueue struct {
-	frames [][]byte
+	frames []heldFrame
 	octets int
 	since  int64
 }
 
+type heldFrame struct {
+	data  []byte
+	whole bool // as outbound.packet was told
+}
+
 // hold keeps a frame until there is an SA, and asks for one.
-func (p *Plane) hold(table *flow.Table, f flowKey, frame []byte, now int64) {
+func (p *Plane) hold(table *flow.Table, f flowKey, frame heldFrame, now int64) {
 	_, prefix, ok := table.State(f.Remote)
 	if !ok { // a rule demands protection of a host of which nothing is known
 		prefix = netip.PrefixFrom(f.Remote, f.Remote.BitLen())
@@ -44,43 +52,53 @@ func (p *Plane) hold(table *flow.Table, f flowKey, frame []byte, now int64) {
 	}
 }
 
-func (h *held) put(prefix netip.Prefix, frame []byte, now int64) bool {
+// put keeps a copy of a frame, if there is room.
+func (h *held) put(prefix netip.Prefix, frame heldFrame, now int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := h.by[prefix]
+	if q != nil && now-q.since > heldTime {
+		delete(h.by, prefix)
+		q = nil
+	}
 	if q == nil {
+		if len(h.by) >= heldPrefixes {
+			h.expire(now)
+		}
 		if len(h.by) >= heldPrefixes {
 			return false
 		}
-		if h.by == nil {
-			h.by = make(map[netip.Prefix]*heldQueue)
-		}
 		q = &heldQueue{since: now}
-		h.by[prefix] = q
 	}
-	if now-q.since > heldTime {
-		*q = heldQueue{since: now}
-	}
-	if len(q.frames) >= heldPackets || q.octets+len(frame) > heldOctets {
+	if len(q.frames) >= heldPackets || q.octets+len(frame.data) > heldOctets {
 		return false
 	}
-	q.frames = append(q.frames, append([]byte(nil), frame...))
-	q.octets += len(frame)
+	frame.data = slices.Clone(frame.data)
+	q.frames = append(q.frames, frame)
+	q.octets += len(frame.data)
+	if h.by == nil {
+		h.by = make(map[netip.Prefix]*heldQueue)
+	}
+	h.by[prefix] = q
 	return true
 }
 
+// expire gives up what has waited too long.
+func (h *held) expire(now int64) {
+	maps.DeleteFunc(h.by, func(_ netip.Prefix, q *heldQueue) bool { return now-q.since > heldTime })
+}
+
 // release gives up what waits no longer under table.
-func (h *held) release(table *flow.Table, now int64) (frames [][]byte) {
+func (h *held) release(table *flow.Table, now int64) (frames []heldFrame) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.expire(now)
 	for prefix, q := range h.by {
-		f, _, err := flow.ParseFlow(q.frames[0][vnetLen:], true)
+		f, _, err := flow.ParseFlow(q.frames[0].data[vnetLen:], true)
 		if err == nil && table.Out(&f).Action == flow.Queue {
 			continue
 		}
-		if now-q.since <= heldTime {
-			frames = append(frames, q.frames...)
-		}
+		frames = append(frames, q.frames...)
 		delete(h.by, prefix)
 	}
 	return frames
@@ -96,9 +114,9 @@ func (o *outbound) release(table *flow.Table, now int64) {
 	defer o.mu.Unlock()
 	o.now = now
 	for _, frame := range frames {
-		b := make([]byte, headroom+len(frame)+tailroom)
-		end := headroom + copy(b[headroom:], frame)
-		o.packet(table, b, headroom+vnetLen, end, readVnet(b[headroom:]), false)
+		b := make([]byte, headroom+len(frame.data)+tailroom)
+		end := headroom + copy(b[headroom:], frame.data)
+		o.packet(table, b, headroom+vnetLen, end, readVnet(b[headroom:]), frame.whole)
 	}
 	o.flush()
 }

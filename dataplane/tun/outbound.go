@@ -140,7 +140,10 @@ func (o *outbound) packet(table *flow.Table, b []byte, at, end int, v vnet, whol
 		x := sealing{o: o, sa: saOf(verdict.Pair), pair: verdict.Pair, b: b, at: at, end: end, v: v, info: info, whole: whole}
 		x.run(f)
 	case flow.Queue:
-		o.p.hold(table, f, b[at-vnetLen:end], o.now)
+		if whole { // put together from pieces: no vnet header lies before it
+			clear(b[at-vnetLen : at])
+		}
+		o.p.hold(table, f, heldFrame{b[at-vnetLen : end], whole}, o.now)
 	default:
 		o.refuse(f, p, verdict.Reason)
 	}
