@@ -1,6 +1,7 @@
 package host
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -52,5 +53,26 @@ func TestNoSessionsNoKeeping(t *testing.T) {
 	w.pass(2 * aliveEvery)
 	if a.h.alarms.keeping {
 		t.Fatal("the alarm rings without sessions")
+	}
+}
+
+// A plane tells of packets by the clock on the wall. It may be set, or have gone on while the machine slept: a packet is never
+// later than now, and no older than the wall says.
+func TestPacketsByTheWallClock(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		wall time.Time
+		ago  time.Duration
+	}{
+		"unknown":        {time.Time{}, 0},
+		"just now":       {now.Round(0), 0},
+		"a while ago":    {now.Round(0).Add(-5 * time.Second), 5 * time.Second},
+		"set back since": {now.Round(0).Add(8 * time.Hour), 0},
+	} {
+		if got := told(now, c.wall); now.Sub(got) != c.ago {
+			t.Errorf("%s: %v ago, not %v", name, now.Sub(got), c.ago)
+		} else if !strings.Contains(got.String(), " m=") {
+			t.Errorf("%s: %v cannot be compared with the times of this host", name, got)
+		}
 	}
 }

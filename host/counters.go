@@ -120,11 +120,11 @@ func (h *Host) judgeTraffic(now time.Time, s *session, t traffic) {
 	s.seen = volume{t.in, t.out}
 	if t.in > was.in {
 		s.proofs, s.inUse = 0, true
-		s.alive = max(s.alive, h.moment(notAfter(now, t.lastIn)))
+		s.alive = max(s.alive, h.moment(told(now, t.lastIn)))
 		h.ike(now, ikev2.Alive{SA: s.handle})
 	}
 	alive := h.time(s.alive)
-	if t.out > was.out && now.Sub(alive) >= s.lull() && notAfter(now, t.lastOut).Sub(alive) >= overlap {
+	if t.out > was.out && now.Sub(alive) >= s.lull() && told(now, t.lastOut).Sub(alive) >= overlap {
 		h.ike(now, ikev2.Unanswered{SA: s.handle})
 	}
 	if !s.recorded && t.in > 0 && t.out > 0 {
@@ -145,10 +145,11 @@ func (h *Host) countersOf(id flow.PairID) dataplane.Counters {
 // lull is how long the peer may be silent while we send to it. Whoever only ever listens is asked less and less often.
 func (s *session) lull() time.Duration { return min(lull<<s.proofs, maxLull) }
 
-// notAfter is a time that a plane told; one that does not know it means now.
-func notAfter(now, told time.Time) time.Time {
-	if told.IsZero() || told.After(now) {
+// told is when something happened that a plane tells of, by the clock on the wall, on the clock that this host reckons by,
+// which stands still while the machine sleeps and is not set. What a plane does not know happened just now.
+func told(now, wall time.Time) time.Time {
+	if wall.IsZero() {
 		return now
 	}
-	return told
+	return now.Add(min(wall.Round(0).Sub(now.Round(0)), 0))
 }
