@@ -172,11 +172,11 @@ func (h *Host) admit(now time.Time, s *session, key identity.PublicKey) error {
 		}
 		return nil
 	}
-	full := h.crowd.strangers >= h.maxStrangers() && !h.evict(now, idleStranger)
+	full := false
 	for _, site := range sites(s.remote.Addr()) {
 		full = full || h.crowd.bySite[site.prefix] >= max(1, h.maxStrangers()/sitePart*site.parts)
 	}
-	if full {
+	if full || h.crowd.strangers >= h.maxStrangers() && !h.evict(now, idleStranger) { // nobody gives way in vain
 		h.crowd.turned++
 		return errCrowded
 	}

@@ -134,6 +134,10 @@ func TestCrowdGivesWay(t *testing.T) {
 			}
 			w.Run(time.Minute)
 		}
+		neighbour := w.at("neighbour", "10.0.1.9") // of a network that has its share
+		if w.come(v, neighbour) != 0 || v.host.Status(w.now).Drops[string(host.Evicted)] != 0 {
+			w.Fail("somebody gives way to one who is turned away")
+		}
 		if w.come(v, strangers[6]) != 1 || strangers[0].Protected(v) || !strangers[1].Protected(v) {
 			w.Fail("the newcomer is in: %v; the silent one: %v; a busy one: %v", strangers[6].Protected(v), strangers[0].Protected(v), strangers[1].Protected(v))
 		}
