@@ -28,11 +28,12 @@ func (t *tallies) object(n uint32) *nftables.CounterObj {
 	return &nftables.CounterObj{Table: t.table, Name: tallyName(n)}
 }
 
-// want makes the counters of rules, and names those that no rule has any more.
-func (t *tallies) want(c *nftables.Conn, rules []flow.Rule) (gone []uint32) {
+// want makes the counters of rules with the next flush, after which they are to be told to have, and names those that no
+// rule has any more.
+func (t *tallies) want(c *nftables.Conn, rules []flow.Rule) (wanted map[uint32]bool, gone []uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wanted := make(map[uint32]bool)
+	wanted = make(map[uint32]bool)
 	for i := range rules {
 		n := rules[i].Tally
 		if n == 0 || wanted[n] {
@@ -48,8 +49,14 @@ func (t *tallies) want(c *nftables.Conn, rules []flow.Rule) (gone []uint32) {
 			gone = append(gone, n)
 		}
 	}
-	t.made = wanted
-	return gone
+	return wanted, gone
+}
+
+// have says which counters there are.
+func (t *tallies) have(made map[uint32]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.made = made
 }
 
 // counts is the expression that counts under a number.

@@ -83,15 +83,15 @@ func goBack() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictRet
 // setRules notes rules for the next commit.
 func (f *filter) setRules(rules []flow.Rule) { f.spd.pending, f.spd.changed = rules, true }
 
-// commitRules makes new chains, has the fixed ones lead to them in one step, and removes the old ones.
+// commitRules makes new chains, has the fixed ones lead to them in one step, and removes the old ones. What fails is tried
+// again with the next commit.
 func (f *filter) commitRules() error {
 	if !f.spd.changed {
 		return nil
 	}
 	rules := f.spd.pending
-	f.spd.pending, f.spd.changed = nil, false
 	f.spd.number++
-	gone := f.counts.want(f.nft, rules)
+	wanted, gone := f.counts.want(f.nft, rules)
 	fixed := f.spd.chains()
 	f.spd.extra, f.spd.parts = nil, 0
 	var made []*nftables.Chain
@@ -104,6 +104,7 @@ func (f *filter) commitRules() error {
 	if err := f.nft.Flush(); err != nil {
 		return err
 	}
+	f.counts.have(wanted)
 	for i, c := range fixed {
 		f.nft.FlushChain(c)
 		f.rule(c, jump(made[i]))
@@ -111,6 +112,7 @@ func (f *filter) commitRules() error {
 	if err := f.nft.Flush(); err != nil {
 		return err
 	}
+	f.spd.pending, f.spd.changed = nil, false
 	old := f.spd.made
 	f.spd.made, f.spd.extra = append(made, f.spd.extra...), nil
 	for _, c := range old {
