@@ -32,7 +32,7 @@ type Spent struct {
 	Hard bool
 }
 
-// Moved says that an authentic, fresh ESP packet came from another address or port than the pair has.
+// Moved says that an authentic, fresh ESP packet came from another address or port, of the same IP version, than the pair has.
 type Moved struct {
 	ID     flow.PairID
 	Remote netip.AddrPort

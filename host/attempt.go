@@ -69,10 +69,7 @@ func (h *Host) peerFor(dst netip.Addr) *peer {
 			}
 		}
 	}
-	if p := h.peers[dst]; p != nil {
-		return p
-	}
-	return h.left.at[dst]
+	return h.peers[dst]
 }
 
 // attempt begins to make SAs with p unless there are some, or it is being done, or it is too soon.

@@ -107,9 +107,6 @@ func (h *Host) childDown(now time.Time, a ikev2.ChildDown) {
 	h.sas.Remove(pair.ID)
 	h.standIn(pair)
 	p := h.peerOfPair(a.SA, pair.Peer)
-	if p != nil {
-		h.vacate(now, p)
-	}
 	if p == nil || h.sends(p) {
 		return
 	}

@@ -54,7 +54,6 @@ type Host struct {
 
 	around   Surroundings
 	peers    map[netip.Addr]*peer
-	left     departed
 	named    []*peer                // the configured ones, in the order of the configuration
 	inside   map[netip.Prefix]*peer // the configured ones by what belongs to them
 	lengths  []int                  // of those prefixes, longest first
@@ -293,10 +292,6 @@ func (h *Host) Deadline() (time.Time, bool) {
 }
 
 func (h *Host) change(c dataplane.Change) { h.out = append(h.out, Change{c}) }
-
-func (h *Host) moveSA(id flow.PairID, to netip.AddrPort) {
-	h.change(dataplane.MoveSA{ID: id, Remote: to})
-}
 
 func (h *Host) report(now time.Time, r Report) {
 	r.Time = now

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/btns-ipsec/btns/dataplane"
+	"github.com/btns-ipsec/btns/dataplane/flow"
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/ikev2/chain"
 	"github.com/btns-ipsec/btns/probe"
@@ -60,7 +62,7 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 	case ikev2.ChildFailed:
 		h.childFailed(now, a)
 	case ikev2.SAMoved:
-		h.saMoved(now, a)
+		h.saMoved(a)
 	case ikev2.PeerLeaving:
 		if s := h.sessions[a.SA]; s != nil {
 			s.leaving = true
@@ -82,7 +84,8 @@ func (h *Host) act(now time.Time, a ikev2.Action) {
 	}
 }
 
-// sessionOf returns what is known of an IKE SA, making it at the first question about it.
+// sessionOf returns what is known of an IKE SA, making it at the first question about it. No question follows when it is up:
+// then its addresses are those that have been judged.
 func (h *Host) sessionOf(now time.Time, sa ikev2.Handle, local, remote netip.AddrPort) *session {
 	s := h.sessions[sa]
 	if s == nil {
@@ -258,6 +261,14 @@ func (h *Host) attemptFailed(now time.Time, p *peer, err error) {
 	}
 	if p.cfg != nil && p.cfg.Start == StartUp {
 		h.alarms.add(p.trouble().retryAt, tryAgain, p.addr, 0)
+	}
+}
+
+// saMoved sends packets to where those of a peer behind a NAT come from now (RFC 7296 §2.23), and changes nothing else: what
+// the peer is, has and counts for stays with the address at which it was authenticated. Traffic to the new address is not its.
+func (h *Host) saMoved(a ikev2.SAMoved) {
+	for _, pair := range h.sas.Owned(uint64(a.SA)) {
+		h.change(dataplane.MoveSA{ID: flow.PairID(pair.ID), Remote: a.Remote})
 	}
 }
 

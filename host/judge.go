@@ -114,6 +114,12 @@ func (h *Host) judgePeer(now time.Time, q ikev2.JudgePeer) {
 	h.ike(now, ikev2.PeerJudged{SA: q.SA, Refuse: v.Refuse, Known: !s.stranger})
 }
 
+// ref is the peer of a session for policy. Its address is the one for which its key has been judged, wherever its packets come
+// from now: a move is one packet from an address that nobody has verified.
+func (s *session) ref() policy.PeerRef {
+	return policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: s.local, RemoteAddr: s.remote.Addr()}
+}
+
 // judgeChild answers which selectors a child may have (BTNS-CORE-13: for every child and rekey, in both roles).
 func (h *Host) judgeChild(now time.Time, q ikev2.JudgeChild) {
 	answer := ikev2.ChildJudged{SA: q.SA, Child: q.Child}
@@ -129,8 +135,7 @@ func (h *Host) fillChild(now time.Time, answer *ikev2.ChildJudged, q ikev2.Judge
 	if s == nil || s.pad == nil {
 		return errors.New("host: a child of an unknown IKE SA")
 	}
-	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: q.LocalAddr, RemoteAddr: q.RemoteAddr}
-	q.Remote = atPresent(q)
+	ref := s.ref()
 	held, local := h.heldByOthers(s), q.Local
 	if s.pad.Kind == policy.Null {
 		others := h.heldWithoutKey(now, s, q.Remote)

@@ -104,8 +104,8 @@ func (p *peer) hostPrefix() []netip.Prefix {
 // session is one IKE SA, from the first question about it.
 type session struct {
 	handle    ikev2.Handle
-	peer      *peer // nil until it is up, unless we began it
-	remote    netip.AddrPort
+	peer      *peer          // nil until it is up, unless we began it
+	remote    netip.AddrPort // at which it was authenticated, for good: where packets go may move (RFC 7296 §2.23)
 	local     netip.Addr
 	began     moment
 	who       ikev2.Peer // until it has authenticated, the ID that it asserts
@@ -184,14 +184,12 @@ func (h *Host) peerAt(now time.Time, addr netip.Addr) *peer {
 	}
 	p := &peer{addr: addr, state: StateClear, since: h.moment(now)}
 	h.peers[addr] = p
-	h.reclaim(p)
 	return p
 }
 
 // forgetIdle drops the peer record of an address about which there is nothing to remember here.
 func (h *Host) forgetIdle(now time.Time, p *peer) {
 	if p.cfg == nil && p.state == StateClear && p.attempt == 0 && len(p.sessions) == 0 && !p.asking && !h.sticky(now, p.addr) {
-		h.dispose(p, flow.Clear)
 		delete(h.peers, p.addr)
 	}
 }
@@ -265,9 +263,6 @@ func (h *Host) dispose(p *peer, s flow.State) {
 	p.installed = s
 	for _, prefix := range p.prefixes() {
 		h.change(dataplane.SetPrefix{Prefix: prefix, State: s, Local: h.insideLocal(p)})
-	}
-	for _, a := range h.left.of[p] {
-		h.change(dataplane.SetPrefix{Prefix: netip.PrefixFrom(a, a.BitLen()), State: s, Local: p.local})
 	}
 }
 

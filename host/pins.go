@@ -13,7 +13,7 @@ const maxPinned = 32
 
 // pinnedByOthers are the addresses among what an unnamed peer is granted that are recorded for other keys: each pin is an
 // entry of the PAD that the wildcard cannot reach (BTNS-TRUST-21, BTNS-CORE-11). Whether the peer may have the address
-// that it speaks from has been judged with its key.
+// at which it was authenticated has been judged with its key.
 func (h *Host) pinnedByOthers(now time.Time, s *session, granted selector.Set) (held selector.Set) {
 	own := selector.Set{selector.Host(s.remote.Addr())}
 	others := granted.Subtract(own)

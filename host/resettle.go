@@ -17,8 +17,7 @@ import (
 
 // stillGranted says why a pair could not be made any more, or nil.
 func (h *Host) stillGranted(s *session, pair *sad.Pair) error {
-	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: s.local, RemoteAddr: s.remote.Addr()}
-	g, err := h.policy.AuthorizeChild(ref, pair.Local, pair.Remote, pair.Mode, h.heldByOthers(s))
+	g, err := h.policy.AuthorizeChild(s.ref(), pair.Local, pair.Remote, pair.Mode, h.heldByOthers(s))
 	switch {
 	case err != nil:
 		return err

@@ -112,8 +112,7 @@ func (h *Host) marks(s *session, a ikev2.ChildUp) protect.Marks {
 	if s.pad == nil {
 		return protect.Marks{}
 	}
-	ref := policy.PeerRef{Entry: s.pad, Assurance: s.assurance, LocalAddr: a.OuterLocal.Addr(), RemoteAddr: a.OuterRemote.Addr()}
-	grant, err := h.policy.AuthorizeChild(ref, a.Local, a.Remote, a.Mode, nil)
+	grant, err := h.policy.AuthorizeChild(s.ref(), a.Local, a.Remote, a.Mode, nil)
 	if err != nil { // granted a moment ago
 		return protect.Marks{}
 	}

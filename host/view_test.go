@@ -178,18 +178,6 @@ func TestWhyFailed(t *testing.T) {
 	}
 }
 
-// A peer behind a NAT whose mapping changes is followed (RFC 7296 §2.23): in the plane too.
-func TestMoved(t *testing.T) {
-	w := newWorld(t)
-	a, _ := w.meet()
-	s := a.h.peers[addrB].session()
-	a.h.act(w.now, ikev2.SAMoved{SA: s.handle, Remote: ap(addrB, 12345)})
-	a.take(a.h.take())
-	if a.sas[a.sole()].OuterRemote != ap(addrB, 12345) || s.remote != ap(addrB, 12345) {
-		t.Fatalf("%v, %v", a.sas[a.sole()].OuterRemote, s.remote)
-	}
-}
-
 // An address that a NAT shares among hosts, of which one is the peer, goes on accepting clear packets.
 func TestUpgradeStaysBehindNAT(t *testing.T) {
 	w := newWorld(t)

@@ -85,7 +85,7 @@ type JudgeChild struct {
 	Peer          Peer
 	NAT           NAT
 	LocalAddr     netip.Addr
-	RemoteAddr    netip.Addr // observed
+	RemoteAddr    netip.Addr // observed when the peer was authenticated
 }
 
 // SAUp says that an IKE SA is authenticated on both sides.
@@ -162,7 +162,7 @@ type ChildFailed struct {
 	Err   error
 }
 
-// SAMoved says that the peer's address changed (NAT remapping).
+// SAMoved says that the peer gets packets at another address (NAT remapping). Nobody has verified that it is its.
 type SAMoved struct {
 	SA     Handle
 	Remote netip.AddrPort

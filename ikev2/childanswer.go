@@ -48,7 +48,7 @@ func (a *answerChild) ask(e *Endpoint, s *sa, m *wire.Message) bool {
 	a.views = views{local: a.asked[0], remote: a.asked[1]}
 	if hasNotify(m, wire.UseTransportMode) {
 		a.mode = protect.Transport
-		a.views = substitute(a.asked[0], a.asked[1], s.session.nat, s.path)
+		a.views = substitute(a.asked[0], a.asked[1], s.session.nat, s.session.met())
 	}
 	switch {
 	case len(a.asked[0]) == 0 || len(a.asked[1]) == 0:

@@ -90,9 +90,10 @@ func (t *makeChild) start(e *Endpoint, s *sa) bool {
 // judgeChild fills in what every question about a child says.
 func (e *Endpoint) judgeChild(s *sa, at Stage, id, rekeys ChildID, mode protect.Mode, local, remote selector.Set) JudgeChild {
 	n := s.session
+	met := n.met()
 	return JudgeChild{
 		SA: n.handle, Child: id, Stage: at, Rekeys: rekeys, Local: local, Remote: remote, Mode: mode, Peer: n.peer, NAT: n.nat,
-		LocalAddr: s.local.Addr(), RemoteAddr: s.remote.Addr(),
+		LocalAddr: met.local.Addr(), RemoteAddr: met.remote.Addr(),
 	}
 }
 
@@ -264,7 +265,7 @@ func (t *makeChild) accept(e *Endpoint, s *sa, m *message, nr []byte, ke *wire.K
 	}
 	a.views = views{local: setOf(tsi), remote: setOf(tsr)}
 	if a.mode == protect.Transport {
-		a.views = substitute(a.views.local, a.views.remote, s.session.nat, s.path)
+		a.views = substitute(a.views.local, a.views.remote, s.session.nat, s.session.met())
 	}
 	if len(a.views.local) == 0 || len(a.views.remote) == 0 || !t.req.Local.Covers(a.views.local) || !t.req.Remote.Covers(a.views.remote) {
 		t.reject(e, s, fmt.Sprintf("the answer has selectors that were not offered: %v and %v", a.views.local, a.views.remote))

@@ -231,7 +231,7 @@ func (e *Endpoint) wish(ev Event) {
 	case ChildCarried:
 		e.carried(ev.Child)
 	case Moved:
-		if n := e.sessions[ev.SA]; n != nil && n.up && n.nat.Peer && !n.nat.Us && n.current.remote != ev.Remote {
+		if n := e.sessions[ev.SA]; n != nil && n.up && n.mayMove(ev.Remote) {
 			e.move(n, path{n.current.local, ev.Remote})
 		}
 	}

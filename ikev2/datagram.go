@@ -249,13 +249,17 @@ func (e *Endpoint) follow(s *sa, m *message) {
 	case halfOpen:
 		s.path = m.path
 	case established:
-		if n := s.session; n.current == s && n.nat.Peer && !n.nat.Us && m.remote != s.remote {
+		if n := s.session; n.current == s && n.mayMove(m.remote) {
 			e.move(n, m.path)
 		}
 	}
 }
 
 func (e *Endpoint) move(n *session, to path) {
+	if n.from == nil {
+		from := n.current.path
+		n.from = &from
+	}
 	for _, s := range e.sasOf(n) {
 		s.path = to
 		e.touch(s)

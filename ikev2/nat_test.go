@@ -185,6 +185,23 @@ func TestNATRemap(t *testing.T) {
 		t.Error("the one behind the NAT moved")
 	}
 
+	// The other IP version is no place to move to: the SAs are between addresses of one.
+	if p.step(p.b, Moved{SA: b, Remote: ap(netip.MustParseAddr("2001:db8::7"), 6000)}); count[SAMoved](p.b) != 2 {
+		t.Error("ESP moved the SA to the other IP version")
+	}
+	p.carry = func(from *node, s Send) []Send {
+		if out := nat.carry(from, s); from != p.a {
+			return out
+		}
+		s.Local = ap(netip.MustParseAddr("2001:db8::7"), 6000)
+		return []Send{s}
+	}
+	p.step(p.a, CheckAlive{i.SA})
+	p.run(100 * time.Millisecond)
+	if count[SAMoved](p.b) != 2 {
+		t.Error("IKE moved the SA to the other IP version")
+	}
+
 	p = newPair(t, 85, plain(), plain()) // no NAT
 	a, _ := p.connect()
 	p.carry = func(_ *node, s Send) []Send {
@@ -195,6 +212,59 @@ func TestNATRemap(t *testing.T) {
 	p.run(time.Second)
 	if count[SAMoved](p.b) != 0 {
 		t.Error("moved without a NAT")
+	}
+}
+
+// What a peer that has moved is granted goes by the address at which it was authenticated, whoever rekeys: nothing says that
+// the new one is its (RFC 7296 §2.23, §2.23.1).
+func TestMovedPeerKeepsItsSelectors(t *testing.T) {
+	stolen := netip.MustParseAddr("192.0.2.66")
+	for name, who := range map[string]func(p *pair) *node{
+		"the peer rekeys":  func(p *pair) *node { return p.a },
+		"the other rekeys": func(p *pair) *node { return p.b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, 91, plain(), plain())
+			nat, i := behindNAT(p, 0)
+			p.step(p.a, i)
+			p.run(time.Second)
+			p.matched()
+			p.carry = func(from *node, s Send) []Send { // from and to the stolen address
+				if from == p.a {
+					s.Local = ap(stolen, s.Local.Port())
+					return []Send{s}
+				}
+				s.Remote = ap(outside, s.Remote.Port())
+				return nat.carry(from, s)
+			}
+			p.step(p.a, CheckAlive{i.SA})
+			p.run(time.Second)
+			if m, ok := last[SAMoved](p.b); !ok || m.Remote.Addr() != stolen {
+				t.Fatalf("%+v", m)
+			}
+			var asked []JudgeChild
+			p.b.judgeChild = func(q JudgeChild, v ChildJudged) ChildJudged {
+				asked = append(asked, q)
+				return v
+			}
+			n := who(p)
+			old := p.b.one(t).Child
+			p.step(n, RekeyChild{n.one(t).Child})
+			p.run(time.Second)
+			p.settled("rekeyed after a move")
+			c := p.b.one(t)
+			if c.Child == old || c.Remote.String() != outside.String()+"/32" || c.OuterRemote.Addr() != stolen {
+				t.Errorf("%s, sent to %v", describe(c), c.OuterRemote)
+			}
+			if len(asked) == 0 {
+				t.Error("nobody was asked")
+			}
+			for _, q := range asked {
+				if q.RemoteAddr != outside || q.Remote.String() != outside.String()+"/32" {
+					t.Errorf("asked about %v at %v", q.Remote, q.RemoteAddr)
+				}
+			}
+		})
 	}
 }
 

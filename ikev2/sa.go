@@ -107,6 +107,7 @@ type session struct {
 	current *sa
 	turning *turning // nil when there is nothing in it; see turn
 	peer    Peer
+	from    *path // at which the peer was authenticated; nil: it has not moved since
 	nat     NAT
 	btns    bool
 	up      bool
@@ -124,6 +125,21 @@ type session struct {
 	known    bool    // the judge of peers said so: no budget
 	spent    instant // until then its requests have used up what they may
 	rekeys   uint32
+}
+
+// met is where the peer was authenticated: what it is granted is judged by that, never by where it has moved.
+func (n *session) met() path {
+	if n.from != nil {
+		return *n.from
+	}
+	return n.current.path
+}
+
+// mayMove reports whether to follow the peer: it is the one behind a NAT, and goes on with the same IP version (RFC 7296
+// §2.23).
+func (n *session) mayMove(to netip.AddrPort) bool {
+	at := n.current.remote
+	return n.nat.Peer && !n.nat.Us && to != at && to.Addr().Is4() == at.Addr().Is4()
 }
 
 // turning is what a session has around a rekey.

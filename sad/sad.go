@@ -128,15 +128,6 @@ func (d *DB) Remove(id uint64) *Pair {
 	return p
 }
 
-// Move changes the peer address of all pairs of an IKE SA.
-func (d *DB) Move(owner uint64, to netip.Addr) {
-	for _, p := range d.Owned(owner) {
-		remove(d.byPeer, p.Peer, p, peerList)
-		p.Peer = to
-		add(d.byPeer, to, p, peerList)
-	}
-}
-
 func overlaps(a, b selector.Set) bool { return len(a.Intersect(b)) > 0 }
 
 // The pairs of one IKE SA are a ring, of which the database knows the last; so are those with one address. Most hold one

@@ -201,7 +201,8 @@ func (i *inbound) authentic(s *sa, n int) {
 
 // moved follows a peer behind a NAT (RFC 7296 §2.23): the host decides, so it is told once a second at most.
 func (i *inbound) moved(s *sa) {
-	if i.s.kind != encapSocket || i.peer == i.from || !s.pair.Opener().Newest() || !i.p.movers.allow(i.from.Addr(), i.now) {
+	if i.s.kind != encapSocket || i.peer == i.from || !s.pair.Opener().Newest() ||
+		i.from.Addr().Is4() != s.pair.OuterLocal.Addr().Is4() || !i.p.movers.allow(i.from.Addr(), i.now) {
 		return
 	}
 	i.p.event(dataplane.Moved{ID: s.pair.ID, Remote: i.from})
