@@ -3,6 +3,7 @@ package ikev2
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/btns-ipsec/btns/ikev2/suite"
 	"github.com/btns-ipsec/btns/ikev2/wire"
@@ -240,14 +241,18 @@ func (e *Endpoint) authentic(s *sa, m *message) {
 }
 
 // follow moves to the address that a fresh authentic request came from, when the peer is the one behind a NAT, and in the
-// initial exchanges (RFC 7296 §2.23). What we ourselves sent to an old address is retransmitted to the new one.
+// initial exchanges to the port that their initiator goes to (RFC 7296 §2.23): the address for which it will be judged is the
+// one that IKE_SA_INIT was answered to, since whoever is authenticated has got that answer. What we ourselves sent to an old
+// address is retransmitted to the new one.
 func (e *Endpoint) follow(s *sa, m *message) {
 	if m.Response() || m.path == s.path {
 		return
 	}
 	switch s.state.phase() {
 	case halfOpen:
-		s.path = m.path
+		if !s.initiator {
+			s.path = path{m.local, netip.AddrPortFrom(s.remote.Addr(), m.remote.Port())}
+		}
 	case established:
 		if n := s.session; n.current == s && n.mayMove(m.remote) {
 			e.move(n, m.path)

@@ -268,6 +268,38 @@ func TestMovedPeerKeepsItsSelectors(t *testing.T) {
 	}
 }
 
+// In the initial exchanges the port may change, and not the address: the one that IKE_SA_INIT was answered to is the one that
+// the peer has shown to be its (RFC 7296 §2.23).
+func TestAddressBeforeAuthentication(t *testing.T) {
+	stolen := netip.MustParseAddr("192.0.2.66")
+	p := newPair(t, 92, plain(), plain())
+	nat, i := behindNAT(p, 1000)
+	first := true
+	p.carry = func(from *node, s Send) []Send {
+		out := nat.carry(from, s)
+		if from == p.a && !first {
+			out[0].Local = ap(stolen, out[0].Local.Port())
+		}
+		if from == p.b && s.Remote.Addr() == stolen {
+			s.Remote = ap(outside, s.Remote.Port())
+			return nat.carry(from, s)
+		}
+		first = first && from == p.a
+		return out
+	}
+	p.step(p.a, i)
+	p.run(time.Second)
+	p.matched()
+	for _, up := range p.b.up {
+		if up.Remote != ap(outside, 5500) {
+			t.Errorf("authenticated at %v", up.Remote)
+		}
+	}
+	if c := p.b.one(t); c.Remote.String() != outside.String()+"/32" {
+		t.Errorf("%s", describe(c))
+	}
+}
+
 // The wish for UDP encapsulation: btns keeps NAT detection honest, a foreign peer sees a NAT (design.md).
 func TestEncap(t *testing.T) {
 	for _, c := range []struct {
