@@ -372,6 +372,11 @@ func careless() []fault {
 		{"leaves the marker on IKE messages", func(r *rules) {
 			r.message = func(b []byte) []byte { return append(make([]byte, 4), b...) }
 		}},
+		{"follows a peer to the other IP version", func(r *rules) {
+			r.moved = func(p *flow.Pair, w Wired, _ flow.Reason) bool {
+				return p.PeerMoves && w.From != p.OuterRemote && p.Opener().Newest()
+			}
+		}},
 		{"never follows a peer", func(r *rules) { r.moved = func(*flow.Pair, Wired, flow.Reason) bool { return false } }},
 		{"refuses clear packets in Upgrade", func(r *rules) {
 			right := r.inClear

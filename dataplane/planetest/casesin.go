@@ -30,6 +30,7 @@ func inbound() []Case {
 		{"dummy packets are no error (RFC 4303 §2.6)", dummy},
 		{"checksums of transport mode through a NAT are repaired (RFC 3948 §3.1.2)", natChecksum},
 		{"a peer that may move is followed, by fresh packets only (RFC 7296 §2.23)", follows},
+		{"a peer that may move keeps its IP version", keepsItsVersion},
 		{"a peer that may not move is not followed", staysPut},
 		{"tunnel mode carries networks", tunnel},
 		{"congestion marks come through a tunnel (RFC 6040)", congestion},
@@ -186,6 +187,17 @@ func follows(s *scene) {
 	s.report("a fresh packet", seen, dataplane.Moved{ID: 1, Remote: to})
 	s.apply(dataplane.MoveSA{ID: 1, Remote: to})
 	s.report("after the move", s.receive(from(s.sealed(1, s.in(5)), to)))
+}
+
+// In a tunnel a packet is the same whatever it came in.
+func keepsItsVersion(s *scene) {
+	sp := s.spec(1)
+	sp.Mode, sp.PeerMoves = protect.Tunnel, true
+	s.apply(s.add(sp, true), s.state(flow.Protect))
+	local, remote := s.h.Ends(true)
+	w := s.sealed(1, s.in(1))
+	w.From, w.To = netip.AddrPortFrom(remote, 40001), netip.AddrPortFrom(local, 4500)
+	s.report("a packet of the other IP version", s.receive(w))
 }
 
 // report checks which moves were reported.

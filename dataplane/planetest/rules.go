@@ -33,7 +33,7 @@ func goodRules() rules {
 		inClear: (*flow.Table).InClear,
 		open:    open,
 		moved: func(p *flow.Pair, w Wired, _ flow.Reason) bool {
-			return p.PeerMoves && w.From != p.OuterRemote && p.Opener().Newest()
+			return p.PeerMoves && w.From != p.OuterRemote && w.From.Addr().Is4() == p.OuterRemote.Addr().Is4() && p.Opener().Newest()
 		},
 		tally:    (*flow.Table).Tally,
 		recount:  recount,
