@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/btns-ipsec/btns/identity"
@@ -29,7 +30,14 @@ func (h *Host) query(s *session, peer ikev2.Peer, named bool) trust.Query {
 	if !q.NAT || !q.Inbound { // behind a NAT there are others
 		q.Name = h.nameOf(s)
 	}
+	q.OldGone = h.sole(q)
 	return q
+}
+
+// sole reports whether no peer with another key is at the address of a query.
+func (h *Host) sole(q trust.Query) bool {
+	p := h.peers[q.Addr]
+	return p == nil || !slices.ContainsFunc(p.sessions, func(o *session) bool { return !o.who.Key.IsZero() && o.who.Key != q.Key })
 }
 
 // judgeKey asks trust about a verified key. A key that holds an address only because it came in from there gives it up

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +141,10 @@ func TestInboundRecordDefendsItselfAlive(t *testing.T) {
 		other.acquire(addrB)
 		if got := b.count(KeyChanged) == 1; got != alive {
 			t.Errorf("old key alive %v: refused %v\n%s", alive, got, b.story())
+		}
+		w.talk(other, b)
+		if r := slices.Collect(maps.Values(b.store)); len(r) != 1 || (r[0].Key == other.key()) == alive || b.state(addrA) != StateProtected {
+			t.Errorf("old key alive %v: %+v\n%s", alive, r, b.story())
 		}
 	}
 }
