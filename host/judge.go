@@ -172,10 +172,13 @@ func (h *Host) sameLocal(s selector.Set) selector.Set {
 	return h.local
 }
 
-// heldByOthers is what live SAs of others carry: unnamed peers cannot have what named ones have (core.md §4), nor peers
-// without a key what peers with one have (BTNS-NULL-08).
+// roams reports whether a named peer is one from anywhere.
+func (s *session) roams() bool { return s.named && s.pad.Roams() }
+
+// heldByOthers is what live SAs of others carry: unnamed peers, and those from anywhere, cannot have what named ones have
+// (core.md §4), nor peers without a key what peers with one have (BTNS-NULL-08).
 func (h *Host) heldByOthers(s *session) selector.Set {
-	if s.named {
+	if s.named && !s.roams() {
 		return nil
 	}
 	others := h.claimants()
@@ -184,7 +187,7 @@ func (h *Host) heldByOthers(s *session) selector.Set {
 	}
 	var held selector.Set
 	for _, o := range others {
-		if o == s || !o.named && o.who.Key.IsZero() {
+		if o == s || !o.named && o.who.Key.IsZero() || s.named && o.roams() { // who roams has a place beside others that do
 			continue
 		}
 		for _, pair := range h.sas.Owned(uint64(o.handle)) {

@@ -179,7 +179,9 @@ func (h *Host) readmit(now time.Time, s *session) error {
 		return fmt.Errorf("host: the peer at %v belongs to the entry %q", s.remote.Addr(), entry.Name)
 	}
 	named := entry.Kind == policy.ByID || entry.Kind == policy.ByKey
-	v := h.book.Judge(now, h.query(s, s.who, named))
+	q := h.query(s, s.who, named)
+	q.Roams = named && entry.Roams()
+	v := h.book.Judge(now, q)
 	if v.Refuse != nil {
 		return v.Refuse
 	}

@@ -22,7 +22,7 @@ func (h *Host) sticky(now time.Time, addr netip.Addr) bool {
 func (h *Host) query(s *session, peer ikev2.Peer, named bool) trust.Query {
 	q := trust.Query{
 		Addr: s.remote.Addr(), Network: h.around.Network, Key: peer.Key,
-		Inbound: !s.initiator, NAT: s.nat.Peer, Named: named,
+		Inbound: !s.initiator, NAT: s.nat.Peer, Named: named, Roams: named && s.pad.Roams(),
 	}
 	if s.talk != nil {
 		q.Instance = s.talk.instance

@@ -44,7 +44,7 @@ func clip(s selector.Set) selector.Set { return s[:min(len(s), 3)] }
 // AuthorizeChild says which part of local and remote, asked for by the peer or answered by it, a child SA may carry: the
 // child constraints of the PAD, then the first SPD entry that the peer may use (core.md §4, BTNS-CORE-11 to 13, 21, 22,
 // 66, 67; BTNS-NULL-07, 08). mode is what is asked for. held is what belongs to others by their live SAs or their
-// records; it is taken from peers that nobody vouches for.
+// records; it is taken from peers that nobody vouches for, or not at this address.
 func (p *Policy) AuthorizeChild(ref PeerRef, local, remote selector.Set, mode protect.Mode, held selector.Set) (Grant, error) {
 	refuse := func(why string) (Grant, error) {
 		return Grant{}, &ChildError{ref.Entry.Name, local, remote, why}
@@ -139,6 +139,9 @@ func (p *Policy) constrain(ref PeerRef, local, remote selector.Set, mode protect
 	if unnamed && mode == protect.Transport { // BTNS-CORE-66
 		remote = remote.Intersect(observed)
 		local = local.Intersect(selector.Set{selector.Host(ref.LocalAddr)})
+	}
+	if ref.Entry.Roams() {
+		return local, remote.Subtract(held)
 	}
 	if !ref.anonymous() {
 		return local, remote

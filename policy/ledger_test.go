@@ -376,17 +376,21 @@ func TestHere(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		entry PADEntry
+		held  selector.Set
 		want  string // empty: refused
 	}{
-		{"without it", PADEntry{}, "any"},
-		{"with it", PADEntry{Here: true}, "192.0.2.7/32"},
-		{"within a constraint", PADEntry{Here: true, Constraint: set(t, "192.0.2.0/24")}, "192.0.2.7/32"},
-		{"outside its constraint", PADEntry{Here: true, Constraint: set(t, "198.51.100.0/24")}, ""},
+		{"without it", PADEntry{}, nil, "any"},
+		{"without it, and others have it", PADEntry{}, set(t, "192.0.2.7/32"), "any"},
+		{"with it", PADEntry{Here: true}, nil, "192.0.2.7/32"},
+		{"with it, and others have it", PADEntry{Here: true}, set(t, "192.0.2.7/32"), ""},
+		{"within a constraint", PADEntry{Here: true, Constraint: set(t, "192.0.2.0/24")}, nil, "192.0.2.7/32"},
+		{"within a constraint, and others have it", PADEntry{Here: true, Constraint: set(t, "192.0.2.0/24")}, set(t, "192.0.2.7/32"), "192.0.2.7/32"},
+		{"outside its constraint", PADEntry{Here: true, Constraint: set(t, "198.51.100.0/24")}, nil, ""},
 	} {
 		c.entry.Name, c.entry.Kind, c.entry.IDs, c.entry.Anchors = "staff", ByID, IDRange{Domain: ".staff.example"}, []string{"ca"}
 		p := compose(t, spd, []PADEntry{c.entry})
 		ref := PeerRef{Entry: p.Entry("staff"), Assurance: identity.Verified, LocalAddr: addr("192.0.2.1"), RemoteAddr: addr("192.0.2.7")}
-		g, err := p.AuthorizeChild(ref, selector.Any(), selector.Any(), protect.Transport, nil)
+		g, err := p.AuthorizeChild(ref, selector.Any(), selector.Any(), protect.Transport, c.held)
 		switch {
 		case c.want == "" && err == nil:
 			t.Errorf("%s: %v", c.name, g.Remote)

@@ -64,6 +64,10 @@ type PADEntry struct {
 	Search Search
 }
 
+// Roams reports whether the entry says who its peers are and nothing of where: each has the address that it speaks from, and
+// none that belongs to others.
+func (e *PADEntry) Roams() bool { return e != nil && e.Here && e.Constraint == nil }
+
 // IDText is the identities that the entry is about, for people; empty for entries of other kinds.
 func (e *PADEntry) IDText() string {
 	switch {

@@ -94,7 +94,7 @@ func (b *Book) count(now time.Time, q *Query, r *Record, fresh bool) {
 func (b *Book) supersede(q *Query, s standing, key identity.Fingerprint, out []Change) []Change {
 	why := ModeOff
 	switch {
-	case q.Named:
+	case q.Named && !q.Roams:
 		why = ByRule
 	case defender(s.known) == nil:
 		why = OldIsGone

@@ -22,6 +22,8 @@ type Query struct {
 	NAT bool
 	// Named: a PAD entry names this key or authenticated the peer's identity: the rule wins over any record.
 	Named bool
+	// Roams: that entry is not about addresses. It vouches for the peer, and gives it no place that others hold.
+	Roams bool
 	// OldGone: the recorded key is not alive; see KeyChangedError.Inbound.
 	OldGone bool
 	// Level is what Judge said when the session began; Succeed wants to know it (BTNS-TRUST-41).
@@ -67,9 +69,23 @@ func (b *Book) judge(now time.Time, q *Query) Verdict {
 	if r := b.revoked(key); r != nil {
 		return Verdict{Refuse: &RevokedKeyError{q.Addr, key, r.Revoked}}
 	}
-	if q.Named {
-		return verdict([]Evidence{{Rule, now}})
+	rule := []Evidence{{Rule, now}}
+	switch {
+	case !q.Named:
+		return b.judgePlaces(now, q, key)
+	case !q.Roams:
+		return verdict(rule)
 	}
+	v := b.judgePlaces(now, q, key)
+	var unknown *UnknownKeyError
+	if v.Refuse == nil || errors.As(v.Refuse, &unknown) { // the rule knows it
+		v = Verdict{Assurance: Level(rule), Evidence: rule, Warn: v.Warn}
+	}
+	return v
+}
+
+// judgePlaces holds a key against what is recorded of where it is.
+func (b *Book) judgePlaces(now time.Time, q *Query, key identity.Fingerprint) Verdict {
 	if q.Name != "" {
 		if v, decided := b.judgeName(now, q); decided {
 			return v
