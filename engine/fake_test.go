@@ -20,6 +20,7 @@ import (
 
 // brain is a host whose answers the test chooses. The loop owns it; the test looks at what it took through events.
 type brain struct {
+	own     host.OwnView
 	answer  func(host.Event) []host.Action
 	due     time.Time
 	state   host.PeerState
@@ -51,7 +52,7 @@ func (b *brain) Step(now time.Time, ev host.Event, out []host.Action) []host.Act
 func (b *brain) Deadline() (time.Time, bool)                      { return b.due, !b.due.IsZero() }
 func (b *brain) Status(time.Time) host.StatusView                 { return host.StatusView{} }
 func (b *brain) Comparing(time.Time, netip.Addr) host.CompareView { return b.compare }
-func (b *brain) Own() host.OwnView                                { return host.OwnView{} }
+func (b *brain) Own() host.OwnView                                { return b.own }
 func (b *brain) Records() []trust.Record                          { return b.records }
 func (b *brain) Peers(time.Time) []host.PeerView {
 	return []host.PeerView{{Addr: remote, State: b.state, Since: b.since, Children: make([]host.ChildView, 2)}}

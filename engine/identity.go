@@ -15,10 +15,10 @@ import (
 
 // KeyStore keeps the host's own key. When a call returns nil, what it did survives a loss of power.
 type KeyStore interface {
-	// PlanKey keeps the key that takes over at a time, DropPlan forgets it, and TurnKey puts it in the place of the present
-	// one. ReplaceKey puts another one there, since a statement has ended the present one.
+	// PlanKey keeps the key that takes over at a time, DropPlan forgets it and no other, and TurnKey puts it in the place of the
+	// present one. ReplaceKey puts another one there, since a statement has ended the present one.
 	PlanKey(next identity.Signer, from time.Time) error
-	DropPlan() error
+	DropPlan(next identity.PublicKey) error
 	TurnKey(now time.Time) error
 	ReplaceKey(key identity.Signer, statement []byte) error
 }
@@ -29,8 +29,8 @@ type ownKeys struct{ store *boltstore.Store }
 func (k ownKeys) PlanKey(next identity.Signer, from time.Time) error {
 	return k.store.PlanKey(keyName, next, from)
 }
-func (k ownKeys) DropPlan() error             { return k.store.DropPlan(keyName) }
-func (k ownKeys) TurnKey(now time.Time) error { return k.store.TurnKey(keyName, now) }
+func (k ownKeys) DropPlan(next identity.PublicKey) error { return k.store.DropPlan(keyName, next) }
+func (k ownKeys) TurnKey(now time.Time) error            { return k.store.TurnKey(keyName, now) }
 func (k ownKeys) ReplaceKey(key identity.Signer, statement []byte) error {
 	return k.store.ReplaceKey(keyName, key, statement)
 }
@@ -87,6 +87,9 @@ func (e *Engine) Rotate(ctx context.Context, lead time.Duration) ([]host.Report,
 		if !e.host.Own().Next.IsZero() {
 			return nil, ErrPlanned
 		}
+		if err := e.keepTurned(); err != nil {
+			return nil, err
+		}
 		next, err := identity.NewEd25519(rand.Reader)
 		if err != nil {
 			return nil, err
@@ -102,7 +105,14 @@ func (e *Engine) Rotate(ctx context.Context, lead time.Duration) ([]host.Report,
 // TakeBack ends a planned change.
 func (e *Engine) TakeBack(ctx context.Context) ([]host.Report, error) {
 	return e.changeKey(ctx, func(time.Time) (host.Event, error) {
-		return host.Rotate{}, e.cfg.Keys.DropPlan()
+		if err := e.keepTurned(); err != nil {
+			return nil, err
+		}
+		next := e.host.Own().Next
+		if next.IsZero() { // the host says so; what is on disk is not for a plan that there is not
+			return host.Rotate{}, nil
+		}
+		return host.Rotate{}, e.cfg.Keys.DropPlan(next)
 	})
 }
 
@@ -120,7 +130,7 @@ func (e *Engine) RevokeOwn(ctx context.Context) ([]host.Report, error) {
 		if err := e.cfg.Keys.ReplaceKey(next, statement); err != nil {
 			return nil, err
 		}
-		e.loop.replaced = next.Public // the store has it
+		e.loop.replaced, e.loop.turned = next.Public, time.Time{} // the store has it
 		return host.RevokeOwn{Next: next, Statement: statement}, nil
 	})
 }
@@ -147,7 +157,7 @@ func (e *Engine) changeKey(ctx context.Context, f func(now time.Time) (host.Even
 		}
 		a.reports = operatorReports(e.step(now, ev))
 		if r, ok := ev.(host.Rotate); ok && r.Next.Private != nil && refused(a.reports) {
-			a.err = e.cfg.Keys.DropPlan()
+			a.err = e.cfg.Keys.DropPlan(r.Next.Public)
 		}
 		return a
 	})
@@ -169,10 +179,24 @@ func (e *Engine) keyTurned(now time.Time, key identity.Signer) {
 	if e.cfg.Keys == nil || e.loop.replaced == key.Public {
 		return
 	}
-	if err := e.cfg.Keys.TurnKey(now); err != nil {
+	e.loop.turned = now
+	if err := e.keepTurned(); err != nil {
 		e.teller.tell(now, host.Report{
 			Time: now, Kind: StoreFailed, Level: host.Warn, Reason: host.StoreTrouble, Text: err.Error(),
 			Hint: "the new key of this host is in use, and is taken up again after a restart",
 		})
 	}
+}
+
+// keepTurned has the store put the key in use in the place of the one before, if it could not do so when that was its time: until
+// then it has the key in use as a planned one only.
+func (e *Engine) keepTurned() error {
+	if e.loop.turned.IsZero() {
+		return nil
+	}
+	err := e.cfg.Keys.TurnKey(e.loop.turned)
+	if err == nil {
+		e.loop.turned = time.Time{}
+	}
+	return err
 }

@@ -37,8 +37,19 @@ func (k *memoryKeys) PlanKey(next identity.Signer, from time.Time) error {
 	k.next, k.from = next, from
 	return k.note("plan")
 }
-func (k *memoryKeys) DropPlan() error         { return k.note("drop") }
+func (k *memoryKeys) DropPlan(next identity.PublicKey) error {
+	if next != k.next.Public {
+		return errors.New("another plan")
+	}
+	err := k.note("drop")
+	if err == nil {
+		k.next, k.from = identity.Signer{}, time.Time{}
+	}
+	return err
+}
+
 func (k *memoryKeys) TurnKey(time.Time) error { return k.note("turn") }
+
 func (k *memoryKeys) ReplaceKey(identity.Signer, []byte) error {
 	return k.note("replace")
 }
@@ -84,6 +95,10 @@ func TestOwnKeyOnDiskFirst(t *testing.T) {
 					}
 					return nil
 				})
+				if name == "cancel" {
+					keys.next = newSigner(t)
+					r.brain.own.Next = keys.next.Public
+				}
 				before := r.PublicKey()
 				if fails {
 					keys.fail = errBroken
@@ -156,6 +171,70 @@ func TestKeyTurned(t *testing.T) {
 			r.close(t)
 		})
 	}
+}
+
+// A key that is in use while the store has it as a planned one, since the disk was full when its time came, is put in its place
+// before anything else is done, and never dropped.
+func TestKeyTurnedLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		call func(t *testing.T, r *rig) error
+		want []string
+	}{
+		"cancel": {func(t *testing.T, r *rig) error { _, err := r.TakeBack(t.Context()); return err }, []string{"turn"}},
+		"rotate": {func(t *testing.T, r *rig) error { _, err := r.Rotate(t.Context(), DefaultLead); return err }, []string{"turn", "plan"}},
+		"revoke": {func(t *testing.T, r *rig) error {
+			if _, err := r.RevokeOwn(t.Context()); err != nil {
+				return err
+			}
+			_, err := r.TakeBack(t.Context()) // there is nothing left to be kept
+			return err
+		}, []string{"replace"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			next := newSigner(t)
+			keys := &memoryKeys{fail: errBroken, next: next}
+			r := startOn(t, func(c *Config) { c.Keys = keys }, func(ev host.Event) []host.Action {
+				done := host.Report{Kind: host.Operator, Level: host.Info}
+				switch ev := ev.(type) {
+				case host.Connect:
+					return []host.Action{host.KeyTurned{Key: next}}
+				case host.RevokeOwn:
+					return []host.Action{host.KeyTurned{Key: ev.Next}, done}
+				case host.Rotate:
+					return []host.Action{done}
+				}
+				return nil
+			})
+			if _, err := r.Operate(t.Context(), host.Connect{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.call(t, r); !errors.Is(err, errBroken) || len(keys.told) != 0 {
+				t.Errorf("%s on a full disk: %v, %v", name, err, keys.told)
+			}
+			keys.fail = nil
+			if err := c.call(t, r); err != nil || !slices.Equal(keys.told, c.want) {
+				t.Errorf("%s: %v, %v", name, err, keys.told)
+			}
+			r.close(t)
+		})
+	}
+}
+
+// A plan that the host does not have is not taken from the disk.
+func TestTakeBackNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := &memoryKeys{next: newSigner(t)}
+		r := startOn(t, func(c *Config) { c.Keys = keys }, func(ev host.Event) []host.Action {
+			if _, ok := ev.(host.Rotate); ok {
+				return []host.Action{host.Report{Kind: host.Operator, Level: host.Warn, Text: "no change is planned"}}
+			}
+			return nil
+		})
+		if reports, err := r.TakeBack(t.Context()); err != nil || !refused(reports) || len(keys.told) != 0 {
+			t.Errorf("%v, %v, %v", reports, err, keys.told)
+		}
+		r.close(t)
+	})
 }
 
 // A planned key whose time came while nothing ran takes over at the start.

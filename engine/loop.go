@@ -22,6 +22,7 @@ type loopState struct {
 	comparers  []*comparer
 	sendFailed uint64
 	replaced   identity.PublicKey  // own key that the store had before the host
+	turned     time.Time           // when the own key came into use, while the store has it as a planned one; zero: it does not
 	problems   map[string]struct{} // what the plane could not do
 	around     host.Surroundings   // as the host has been told
 	lookAgain  time.Time           // when to read them once more; zero: not

@@ -41,6 +41,7 @@ func rotationName(name string) []byte { return []byte("rotation." + name) }
 var (
 	errPlanned    = errors.New("a change of this key is planned already")
 	errNotPlanned = errors.New("no change of this key is planned")
+	errOtherPlan  = errors.New("a change to another key is planned, or none")
 	errNoKey      = errors.New("there is no such key")
 )
 
@@ -158,9 +159,12 @@ func (s *Store) PlanKey(name string, next identity.Signer, from time.Time) error
 	})
 }
 
-// DropPlan forgets the key that was to take over.
-func (s *Store) DropPlan(name string) error {
+// DropPlan forgets the key that was to take over, if it is that one: another may be in use already.
+func (s *Store) DropPlan(name string, next identity.PublicKey) error {
 	return s.change(name, func(_ *bolt.Tx, r Rotation) (Rotation, identity.Signer, error) {
+		if r.Next.Public != next {
+			return r, identity.Signer{}, errOtherPlan
+		}
 		r.Next, r.From = identity.Signer{}, time.Time{}
 		return r, identity.Signer{}, nil
 	})

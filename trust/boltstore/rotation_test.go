@@ -66,7 +66,11 @@ func TestRotation(t *testing.T) {
 	if err := s.PlanKey(own, k3, from); !errors.Is(err, errPlanned) {
 		t.Fatal(err)
 	}
-	step(s.DropPlan(own), k1, identity.Signer{})
+	if err := s.DropPlan(own, k3.Public); !errors.Is(err, errOtherPlan) {
+		t.Fatal(err)
+	}
+	step(nil, k1, k2)
+	step(s.DropPlan(own, k2.Public), k1, identity.Signer{})
 	if err := s.TurnKey(own, from); !errors.Is(err, errNotPlanned) {
 		t.Fatal(err)
 	}
@@ -198,7 +202,7 @@ func checkTurned(t *testing.T, path, present, planned string) (string, string) {
 		t.Fatalf("said: %s, then %q; there is %s, then %s (%v)", present, planned, now, next, waits)
 	}
 	if waits { // the next run begins without a plan
-		if err := s.DropPlan(own); err != nil {
+		if err := s.DropPlan(own, r.Next.Public); err != nil {
 			t.Fatal(err)
 		}
 	}
