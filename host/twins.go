@@ -7,13 +7,14 @@ import (
 
 	"github.com/btns-ipsec/btns/ikev2"
 	"github.com/btns-ipsec/btns/sad"
+	"github.com/btns-ipsec/btns/trust"
 )
 
 // Two IKE SAs with one peer arise when first contacts cross, and when one side lost its state. As with rekeying
 // (RFC 7296 §2.8.1, ikev2.md §7.3), the one that holds the lowest of the four nonces is redundant, and whoever began it
 // deletes it; but only when the other has proven itself after both were there, since it may be the dead one of a peer
 // that restarted. Peers that never delete theirs are tolerated. A session that was begun in the place of another survives it,
-// and so does one under our present key one under the key before; of that the peer knows nothing, so we delete.
+// and so does one under our present key one with the same peer under the key before; of that the peer knows nothing, so we delete.
 
 const (
 	// twinPatience is how long to wait for a proof before the check is repeated.
@@ -47,16 +48,35 @@ func (h *Host) twinOf(a, b *session) (twin, bool) {
 	switch {
 	case a.ending || b.ending:
 		return twin{}, false
-	case b.replaces == a.handle || h.underFormer(a) && h.underPresent(b):
+	case b.replaces == a.handle || h.underFormer(a) && h.underPresent(b) && h.onePeer(a, b):
 		return twin{a, b, true}, true
-	case h.underFormer(b) && h.underPresent(a):
+	case h.underFormer(b) && h.underPresent(a) && h.onePeer(a, b):
 		return twin{b, a, true}, true
-	case a.who.Key != b.who.Key || a.who.Method != b.who.Method || a.who.Key.IsZero() && a.who.ID != b.who.ID:
+	case !alike(a, b):
 		return twin{}, false
 	case bytes.Compare(a.nonce[:], b.nonce[:]) < 0:
 		return twin{a, b, a.initiator}, true
 	}
 	return twin{b, a, b.initiator}, true
+}
+
+// alike reports whether two sessions have proven the same.
+func alike(a, b *session) bool {
+	return a.who.Key == b.who.Key && a.who.Method == b.who.Method && (!a.who.Key.IsZero() || a.who.ID == b.who.ID)
+}
+
+// onePeer is alike, or that the key of one session has named that of the other: peers may change theirs when we do.
+func (h *Host) onePeer(a, b *session) bool {
+	return alike(a, b) || a.who.Method == b.who.Method && (h.succeeds(a, b) || h.succeeds(b, a))
+}
+
+func (h *Host) succeeds(a, b *session) bool {
+	if a.who.Key.IsZero() || b.who.Key.IsZero() {
+		return false
+	}
+	return slices.ContainsFunc(h.book.Key(a.who.Key.Fingerprint()), func(r trust.Record) bool {
+		return slices.ContainsFunc(r.Next, func(n trust.Successor) bool { return n.Key == b.who.Key })
+	})
 }
 
 func (h *Host) underFormer(s *session) bool {
