@@ -30,7 +30,12 @@ func (h *Host) call(now time.Time, p *peer, name string) {
 		if h.assess(now, s, Changed); !s.recorded || s.dismissed() {
 			continue
 		}
-		changes, err := h.book.Carried(now, trust.Query{Name: name, Key: s.who.Key, Inbound: !s.initiator, Named: s.named})
+		q := h.query(s, s.who, s.named)
+		if q.Name == "" { // it is not the one that is meant, or nobody knows
+			continue
+		}
+		q.Addr, q.Instance = netip.Addr{}, trust.Instance{} // of the address it is recorded already
+		changes, err := h.book.Carried(now, q)
 		h.persist(changes)
 		if err != nil {
 			h.report(now, Report{Kind: PeerRefused, Level: Warn, Remote: p.addr, Key: s.who.Key.Fingerprint(), Reason: refusalOf(err), Text: err.Error()})

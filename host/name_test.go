@@ -154,3 +154,19 @@ func TestOtherKeyForName(t *testing.T) {
 		}
 	})
 }
+
+// Who is behind a NAT and came by itself is not known to be who was asked for.
+func TestNameOfStranger(t *testing.T) {
+	t.Run("BTNS-TRUST-15 a name is not recorded for strangers behind a NAT", func(t *testing.T) {
+		for _, stranger := range []bool{false, true} {
+			w := newWorld(t)
+			a, b := w.meet()
+			s := a.h.peers[addrB].session()
+			s.initiator, s.nat.Peer = !stranger, true
+			a.do(Connect{Remote: addrB, Name: exampleName})
+			if got := a.named(); (len(got) == 0) != stranger || !stranger && got[0] != b.key() {
+				t.Errorf("it came by itself %v: %v", stranger, got)
+			}
+		}
+	})
+}
