@@ -25,7 +25,7 @@ type Rotation struct {
 	// to be told any more.
 	Former identity.PublicKey
 	Turned time.Time
-	// Revocation is the statement that ended the key before; nil: none did.
+	// Revocation is the statement that ended a key before; nil: none did. Peers are told it for good.
 	Revocation []byte
 }
 
@@ -165,7 +165,7 @@ func (h *Host) turnOver(now time.Time) {
 	}
 	former := h.cfg.Signer.Public
 	h.takeKey(now, r.Next)
-	*r = Rotation{Former: former, Turned: now}
+	*r = Rotation{Former: former, Turned: now, Revocation: r.Revocation}
 	n := h.speakToAll(now)
 	h.report(now, Report{
 		Kind: OwnKey, Level: Info, Key: h.cfg.Signer.Public.Fingerprint(), Reason: trustReason(trust.HandOver),

@@ -401,6 +401,26 @@ func TestKeyRevokesItself(t *testing.T) {
 	})
 }
 
+// A planned change after a revocation does not silence it.
+func TestRevocationOutlivesChange(t *testing.T) {
+	t.Run("BTNS-TRUST-44 whoever meets the host after another change is told, too", func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.box("a", addrA), w.box("b", addrB)
+		old := b.cfg.Signer
+		b.do(RevokeOwn{Next: key(t, "another key"), Statement: revocationOf(t, old)})
+		next := b.plan("the next key")
+		w.pass(lead + time.Minute)
+		if own := b.h.Own(); own.Key != next.Public || own.Revocation == nil {
+			t.Fatalf("%+v", own)
+		}
+		a.acquire(addrB)
+		w.pass(answerTime)
+		if r, ok := a.ownRecord(old); !ok || r.Revoked.IsZero() || a.shows(b) != next.Public {
+			t.Fatal(a.story())
+		}
+	})
+}
+
 // What a host does with a revocation that it did not ask for.
 func TestRevocationsOfPeers(t *testing.T) {
 	t.Run("BTNS-TRUST-44 a statement that is none changes nothing, and one about our own key is an alarm", func(t *testing.T) {

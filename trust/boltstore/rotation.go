@@ -19,7 +19,7 @@ type Rotation struct {
 	// Former is the key that the present one took over from, and Turned when; zero: none.
 	Former identity.PublicKey
 	Turned time.Time
-	// Revocation is the statement that ended the key before; nil: none.
+	// Revocation is the statement that ended a key before; nil: none.
 	Revocation []byte
 }
 
@@ -178,7 +178,7 @@ func (s *Store) TurnKey(name string, now time.Time) error {
 			return r, identity.Signer{}, errNotPlanned
 		}
 		old, err := presentKey(tx, name)
-		return Rotation{Former: old, Turned: now}, r.Next, err
+		return Rotation{Former: old, Turned: now, Revocation: r.Revocation}, r.Next, err
 	})
 }
 

@@ -85,6 +85,11 @@ func TestRotation(t *testing.T) {
 	if r := step(s.ReplaceKey(own, k4, []byte("statement")), k4, identity.Signer{}); string(r.Revocation) != "statement" || !r.Former.IsZero() {
 		t.Fatalf("%+v", r)
 	}
+	k5 := newKey(t)
+	step(s.PlanKey(own, k5, from), k4, k5)
+	if r := step(s.TurnKey(own, from), k5, identity.Signer{}); string(r.Revocation) != "statement" || r.Former != k4.Public {
+		t.Fatalf("%+v", r)
+	}
 }
 
 // A plan that cannot be read stops the program: to go on without it would be to lose a key that peers expect.
