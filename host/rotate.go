@@ -93,6 +93,9 @@ func (h *Host) resumeRotation(now time.Time) {
 	if h.rotating() {
 		h.alarmKey(now)
 	}
+	if own, err := trust.ParseRevocation(r.Revocation); err == nil && own.Key() != h.cfg.Signer.Public {
+		_ = h.takeRevocation(now, own) // the last run may have ended before it was recorded; that there is no room has been told
+	}
 }
 
 // alarmKey sets the alarm for the time of the next key.
@@ -211,8 +214,10 @@ func (h *Host) revokeOwn(now time.Time, r RevokeOwn) {
 		h.operated(now, err, Report{Key: old.Fingerprint()})
 		return
 	}
-	changes, err := h.book.RevokeSelf(now, statement) // whoever has it now may not come to us with it
-	h.persist(changes)
+	besides := ""
+	if err := h.takeRevocation(now, statement); err != nil { // whoever has it now may not come to us with it
+		besides = "; this host itself could not record that, and tries again when it starts: " + err.Error()
+	}
 	under := h.sessionsUnder(old)
 	h.takeKey(now, r.Next)
 	h.cfg.Rotation = Rotation{Revocation: r.Statement}
@@ -233,10 +238,10 @@ func (h *Host) revokeOwn(now time.Time, r RevokeOwn) {
 			h.ike(now, ikev2.DeleteSA{SA: s.handle, Silent: true})
 		}
 	}
-	h.operated(now, err, Report{
+	h.operated(now, nil, Report{
 		Key: old.Fingerprint(),
 		Text: fmt.Sprintf("the key %v of this host is revoked for good, and %s told; its key is %v now, which others accept after comparing it",
-			old, plural(told, "peer"), r.Next.Public),
+			old, plural(told, "peer"), r.Next.Public) + besides,
 	})
 }
 

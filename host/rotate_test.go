@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -397,6 +398,43 @@ func TestKeyRevokesItself(t *testing.T) {
 		c.do(RevokeSelf{parsed})
 		if r, ok := c.ownRecord(old); !ok || r.Revoked.IsZero() || c.count(Operator) != 1 || c.count(KeyRevoked) != 1 {
 			t.Fatal(c.story())
+		}
+	})
+}
+
+// Whether or not the store took it, the host knows that its former key was ended.
+func TestOwnRevocationIsRecorded(t *testing.T) {
+	t.Run("BTNS-TRUST-44 at the start, when the last run ended before it was recorded", func(t *testing.T) {
+		w := newWorld(t)
+		old := key(t, "before")
+		b := w.box("b", addrB, func(c *Config) { c.Rotation.Revocation = revocationOf(t, old) })
+		if r, ok := b.ownRecord(old); !ok || r.Revoked.IsZero() {
+			t.Fatal(b.story())
+		}
+		n := len(b.reports)
+		if b.boot(); len(b.reports) != n {
+			t.Fatalf("told again: %s", b.story())
+		}
+		for _, bad := range [][]byte{revocationOf(t, b.cfg.Signer), []byte("none")} {
+			c := w.box("c", addrC, func(c *Config) { c.Signer, c.Rotation.Revocation = b.cfg.Signer, bad })
+			if len(c.store) != 0 {
+				t.Errorf("%v", c.store)
+			}
+		}
+	})
+	t.Run("BTNS-TRUST-44 with a full store it is done, and warns", func(t *testing.T) {
+		w := newWorld(t)
+		b := w.box("b", addrB, func(c *Config) {
+			c.Trust.Max = 1
+			c.Records = []trust.Record{{Addr: addrC, Key: key(t, "c").Public.Fingerprint(), Assurance: identity.Verified, FirstSeen: epoch, LastSeen: epoch}}
+		})
+		old, next := b.cfg.Signer, key(t, "another key")
+		b.do(RevokeOwn{Next: next, Statement: revocationOf(t, old)})
+		if b.h.Own().Key != next.Public || b.told(Operator, Info) != 1 || b.told(Operator, Warn) != 0 || b.told(KeyRevoked, Warn) != 1 {
+			t.Fatal(b.story())
+		}
+		if last := b.reports[len(b.reports)-1]; !strings.Contains(last.Text, "could not record") {
+			t.Fatal(last.Text)
 		}
 	})
 }
