@@ -17,6 +17,8 @@ import (
 type cannedKeys struct {
 	mu  sync.Mutex
 	own host.OwnView
+	// ends says what becomes of a revocation: "late" is an error after it was done, "early" one before; empty: none.
+	ends string
 }
 
 func (k *cannedKeys) Own(context.Context) (host.OwnView, error) {
@@ -59,7 +61,15 @@ func (k *cannedKeys) RevokeOwn(context.Context) ([]host.Report, error) {
 	statement, err := k.Statement()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.ends == "early" {
+		return nil, errors.New("the disk is full")
+	}
 	k.own.Revocation = statement
+	if k.ends == "late" {
+		next, _ := cannedSigner(4)
+		k.own.Key = next.Public
+		return nil, errors.New("the disk is full")
+	}
 	return []host.Report{{Kind: host.Operator, Level: host.Info, Text: "revoked"}}, err
 }
 

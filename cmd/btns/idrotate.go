@@ -105,15 +105,27 @@ The statement is printed. Carry it to the hosts that were not there: "btns trust
 			return hint(errors.New("this ends the key of this host for good, and nothing was done yet"),
 				"say that you mean it: btns id revoke --yes; for a planned change: btns id rotate")
 		}
-		done, err := client.RevokeOwn(cmd.Context())
-		if err != nil {
-			return err
-		}
-		id, err := client.ID(cmd.Context())
-		if err == nil {
-			done.Text = append(done.Text, id.Revocation)
-		}
-		return printDone(cmd, *asJSON, done, err)
+		return revokeOwn(cmd, client, *asJSON)
 	}
 	return cmd
+}
+
+// revokeOwn has the statement first, so that it is printed whatever goes wrong once the key may have ended.
+func revokeOwn(cmd *cobra.Command, client *control.Client, asJSON bool) error {
+	before, err := client.ID(cmd.Context())
+	if err != nil {
+		return err
+	}
+	statement, err := client.Statement(cmd.Context())
+	if err != nil {
+		return err
+	}
+	done, failed := client.RevokeOwn(cmd.Context())
+	if failed != nil {
+		if id, err := client.ID(cmd.Context()); err == nil && id.Name == before.Name {
+			return failed // nothing was done
+		}
+	}
+	done.Text = append(done.Text, statement.Text)
+	return errors.Join(failed, printDone(cmd, asJSON, done, nil))
 }

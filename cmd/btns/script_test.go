@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,11 +54,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// daemonCmd puts a daemon with canned answers on $SOCK, until the script ends.
-func daemonCmd(ts *testscript.TestScript, _ bool, _ []string) {
+// daemonCmd puts a daemon with canned answers on $SOCK, until the script ends; an argument is what becomes of a revocation.
+func daemonCmd(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := control.Listen(ts.Getenv("SOCK"))
 	ts.Check(err)
-	s := control.NewServer(canned{&cannedKeys{}}, "v1.2.3")
+	s := control.NewServer(canned{&cannedKeys{ends: strings.Join(args, "")}}, "v1.2.3")
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	ts.Defer(func() {
