@@ -115,6 +115,9 @@ func (b *Book) revoke(now time.Time, key identity.Fingerprint, public identity.P
 	from := b.level(r)
 	for _, o := range b.keys[key] { // a key that was more than a stranger is kept in mind
 		r.Assurance = max(r.Assurance, min(o.Assurance, identity.Continuity))
+		if o.Sticky || o.byOperator() { // none becomes so by its own doing
+			r.Assurance = max(r.Assurance, identity.Continuity)
+		}
 	}
 	if r.Public.IsZero() {
 		r.Public = public

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/btns-ipsec/btns/identity"
 )
@@ -157,6 +158,53 @@ func TestRevokedByItself(t *testing.T) {
 		}
 		turnedAway(t, b, Query{Addr: netip.MustParseAddr("198.51.100.1"), Key: s1.Public})
 		judge(t, b, Query{Addr: host, Key: s2.Public}, identity.Continuity)
+	})
+}
+
+// What a key said about its end stays as long as anybody here wanted to have to do with it, however briefly.
+func TestRevokedByItselfStays(t *testing.T) {
+	s1 := signerOf(t, 1)
+	k1 := s1.Public.Fingerprint()
+	statement := func(s identity.Signer) Revocation {
+		r, err := ParseRevocation(revocationOf(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for name, known := range map[string]func(b *Book){
+		"we went to it once":        func(b *Book) { carry(t, b, Query{Addr: host, Key: s1.Public}) },
+		"it was asked for by name":  func(b *Book) { carry(t, b, Query{Name: "host.example", Key: s1.Public}) },
+		"an operator let it in":     func(b *Book) { must(t)(b.Accept(t0, host, "", k1)) },
+		"an operator vouched again": func(b *Book) { must(t)(b.VerifyKey(t0, k1, s1.Public)) },
+	} {
+		t.Run("BTNS-TRUST-44 BTNS-TRUST-17 "+name, func(t *testing.T) {
+			b := New(Config{Max: 6}, nil)
+			known(b)
+			must(t)(b.RevokeSelf(t0, statement(s1)))
+			for n := byte(50); n < 80; n++ {
+				must(t)(b.RevokeSelf(t0.Add(time.Duration(n)*time.Second), statement(signerOf(t, n))))
+			}
+			turnedAway(t, b, Query{Addr: host, Key: s1.Public})
+			turnedAway(t, New(Config{Max: 6}, b.List()), Query{Addr: home, Key: s1.Public})
+		})
+	}
+}
+
+func TestRevocationGoesLast(t *testing.T) {
+	t.Run("BTNS-TRUST-44 BTNS-TRUST-17 the end of a stranger's key does not go before its other records", func(t *testing.T) {
+		s1 := signerOf(t, 1)
+		b := New(Config{Max: 3}, nil)
+		carry(t, b, Query{Addr: home, Key: signerOf(t, 2).Public})
+		carry(t, b, Query{Addr: host, Key: s1.Public, Inbound: true})
+		for _, s := range []identity.Signer{s1, signerOf(t, 3)} {
+			r, err := ParseRevocation(revocationOf(t, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t)(b.RevokeSelf(t0, r))
+		}
+		turnedAway(t, b, Query{Addr: host, Key: s1.Public, Inbound: true})
 	})
 }
 

@@ -16,7 +16,7 @@ func (b *Book) makeRoom(out []Change) ([]Change, error) {
 	var weak []*Record
 	for _, rs := range b.keys {
 		for _, r := range rs {
-			if r.weak() {
+			if r.weak() && (r.Revoked.IsZero() || len(rs) == 1) { // that a key has ended goes last of what is known of it
 				weak = append(weak, r)
 			}
 		}
@@ -31,7 +31,7 @@ func (b *Book) makeRoom(out []Change) ([]Change, error) {
 }
 
 // weak reports whether a record may go by itself. What an operator let in or withdrew stays; what a key said about its own end
-// stays if the key was more than a stranger, for else a flood of strangers that revoke themselves would fill the book.
+// stays if the key was more than a stranger (see revoke), for else a flood of strangers that revoke themselves would fill the book.
 func (r *Record) weak() bool {
 	return !r.Sticky && r.Assurance <= identity.FirstUse && len(r.Next) == 0 && !r.has(Withdrawn) && !r.byOperator()
 }
