@@ -23,7 +23,8 @@ func newTrustCompare(g *globals) *cobra.Command {
 host. Both then see two words and six digits. When they are the same, nobody sits in between: say yes, and the key of the other host
 is marked as verified. When they differ, somebody does: say no, and an alarm is raised.
 
-The words serve once. Who would forge them has one chance in four million, and that each time is seen.
+The words serve once. Who would forge them has one chance in four million, or in one million where people read the
+digits, and that each time is seen.
 
 Without a terminal: --json prints them and asks nothing. "btns trust compare HOST --same WORDS" then says that they were the same
 at both ends, --differ WORDS that they were not; WORDS are those that were printed here.`,
