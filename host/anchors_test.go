@@ -416,7 +416,12 @@ func TestRoamingPeersAreShownTheNextKey(t *testing.T) {
 	next := key(t, "next")
 	bare := w.box("a", addrA, roamers(t, ca, ikev2.Local{ID: identity.Null(), Method: ikev2.Signature, SendKey: true}))
 	certified := w.box("c", addrC, roamers(t, ca, shows(t, ca, "service", "c.example")))
-	for _, b := range []*box{bare, certified} {
+	for b, told := range map[*box]bool{bare: true, certified: false} {
+		b.h.cfg.Rotation.Next = next
+		if text := b.h.planned(0); strings.Contains(text, "need the new one there: staff") != told {
+			t.Errorf("%s: %s", b.name, text)
+		}
+		b.h.cfg.Rotation.Next = identity.Signer{}
 		b.h.takeKey(w.now, next)
 		b.take(b.h.take())
 	}

@@ -3,7 +3,9 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,10 +136,16 @@ func (h *Host) planned(told int) string {
 	text := fmt.Sprintf("this host's key will be %v from %s on; %s told now, the others when they come",
 		r.Next.Public.Fingerprint(), r.From.UTC().Format(time.RFC3339), plural(uint64(told), "peer"))
 	var names []string
-	for _, p := range h.named {
-		if p.cfg.Self.Method == ikev2.Signature && p.cfg.Self.Key.Public == h.cfg.Signer.Public {
-			names = append(names, p.cfg.Name)
+	shown := func(c *Peer) {
+		if c.Self.Method == ikev2.Signature && c.Self.Key.Public == h.cfg.Signer.Public {
+			names = append(names, c.Name)
 		}
+	}
+	for _, p := range h.named {
+		shown(p.cfg)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.roaming)) {
+		shown(h.roaming[name])
 	}
 	if len(names) > 0 {
 		text += "; peers of the configuration whose own configuration names the present key need the new one there: " + strings.Join(names, ", ")
