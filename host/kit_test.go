@@ -50,7 +50,7 @@ func newWorld(t testing.TB) *world {
 			if b.h.sas.Reserved() != b.promised() {
 				t.Errorf("%s: %d SPIs are reserved, %d promised", b.name, b.h.sas.Reserved(), b.promised())
 			}
-			if !b.busy() && b.h.sas.Reserved() != 0 {
+			if !b.dead && !b.busy() && b.h.sas.Reserved() != 0 { // the clock of a dead one stands still
 				t.Errorf("%s: %d SPIs are kept for children that never come", b.name, b.h.sas.Reserved())
 			}
 		}
