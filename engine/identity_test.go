@@ -37,6 +37,7 @@ func (k *memoryKeys) PlanKey(next identity.Signer, from time.Time) error {
 	k.next, k.from = next, from
 	return k.note("plan")
 }
+
 func (k *memoryKeys) DropPlan(next identity.PublicKey) error {
 	if next != k.next.Public {
 		return errors.New("another plan")
