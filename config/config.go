@@ -26,8 +26,10 @@ type Config struct {
 	Log    Log
 	Probe  probe.Scope
 	Trust  trust.Mode
-	Policy *policy.Policy
-	Peers  []Peer
+	// Recycled are ranges whose addresses are given to one host after the other; see [trust.Config].
+	Recycled []netip.Prefix
+	Policy   *policy.Policy
+	Peers    []Peer
 	// Anchors are the authorities that the PAD names, by the names of their files.
 	Anchors host.Anchors
 	// Certified is what strangers are shown that ask for it by name.

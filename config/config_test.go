@@ -145,6 +145,9 @@ func TestFullFile(t *testing.T) {
 	if c.Plane != PlaneTUN || c.Trust != trust.Strict || c.Probe.Mode != probe.Listed || len(c.Probe.List) != 2 || len(c.Listen) != 2 {
 		t.Errorf("%+v", c)
 	}
+	if got := c.Host().Trust.Recycled; len(got) != 2 || got[0] != netip.MustParsePrefix("10.42.0.0/16") {
+		t.Errorf("ranges %v are recycled", got)
+	}
 	if got := c.Host().Listen; len(got) != 2 || got[0] != netip.MustParseAddr("192.0.2.2") || got[1] != netip.MustParseAddr("2001:db8::2") {
 		t.Errorf("the host listens on %v", got)
 	}
@@ -221,7 +224,7 @@ func TestPolicyOfFullFile(t *testing.T) {
 			t.Errorf("%s:%d: %s %v %v", tc.remote, tc.port, d.Name, d.Fallback, d.Waiting)
 		}
 	}
-	if d := c.Policy.Outbound(flow("192.0.2.9", 179)); !strings.HasSuffix(d.Source, "btns.toml:72") || d.PFP != policy.PFPAll || d.MinAssurance != identity.Continuity {
+	if d := c.Policy.Outbound(flow("192.0.2.9", 179)); !strings.HasSuffix(d.Source, "btns.toml:73") || d.PFP != policy.PFPAll || d.MinAssurance != identity.Continuity {
 		t.Errorf("%+v", d.Entry)
 	}
 	if e := c.Policy.Entry("swan-rawkey"); e.Kind != policy.ByID || !e.Constraint.Covers(selector.Set{selector.Host(netip.MustParseAddr("198.51.100.1"))}) {
@@ -288,6 +291,7 @@ func TestErrors(t *testing.T) {
 		{"no TOML", "[default\n", "btns.toml:1:"},
 		{"wrong type", "listen = 3\n", "btns.toml:1:10: listen: "},
 		{"wrong word", "trust = 'maybe'\n", `btns.toml:1:1: trust: "maybe" is none of accept-new, ask, off, strict`},
+		{"not a range", "recycled = ['10.0.0.1/8']\n", `btns.toml:1:1: recycled: "10.0.0.1/8" has bits set behind the prefix length; write "10.0.0.0/8"`},
 		{"probe", "probe = 3\n", "btns.toml:1:1: probe: 3 is neither a word nor a list"},
 		{"probe list", "probe = ['192.0.2.1/24']\n", "btns.toml:1:1: probe: 192.0.2.1/24 is not a prefix"},
 		{"listen", "listen = ['0.0.0.0']\n", `btns.toml:1:1: listen: "0.0.0.0" is not the address of a host`},

@@ -9,6 +9,7 @@ type file struct {
 	Listen []string     `toml:"listen"`
 	Probe  any          `toml:"probe"`
 	Trust  string       `toml:"trust"`
+	Recyc  []string     `toml:"recycled"`
 	Log    fileLog      `toml:"log"`
 	X509   fileX509     `toml:"x509"`
 	Rest   fileDefault  `toml:"default"`

@@ -11,7 +11,7 @@ import (
 // has them.
 func (c *Config) Host() host.Config {
 	h := host.Config{
-		Policy: c.Policy, Anchors: c.Anchors, Certified: c.Certified, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust}, Probe: probe.Config{Scope: c.Probe},
+		Policy: c.Policy, Anchors: c.Anchors, Certified: c.Certified, Listen: c.Listen, Trust: trust.Config{Mode: c.Trust, Recycled: c.Recycled}, Probe: probe.Config{Scope: c.Probe},
 		IKE: ikev2.Config{IKE: ikev2.DefaultProposals(c.aes)},
 	}
 	for i := range c.Peers {

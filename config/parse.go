@@ -129,6 +129,7 @@ func (r *reader) config(f *file) *Config {
 			"accept-new": trust.AcceptNew, "ask": trust.Ask, "strict": trust.Strict, "off": trust.Off,
 		}),
 	}
+	c.Recycled = r.prefixes("recycled", f.Recyc)
 	r.listens(f.Listen)
 	c.Listen = r.listen
 	r.spd = policy.Untouchable()

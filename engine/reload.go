@@ -12,7 +12,8 @@ import (
 // their certificates, trust and probe count. Certified is as in [Options].
 func (e *Engine) Reload(ctx context.Context, c host.Config, certified []string) ([]string, error) {
 	ev := host.Reload{
-		Policy: c.Policy, Peers: c.Peers, Anchors: c.Anchors, Certified: c.Certified, Trust: c.Trust.Mode, Probe: c.Probe.Scope,
+		Policy: c.Policy, Peers: c.Peers, Anchors: c.Anchors, Certified: c.Certified, Trust: c.Trust.Mode, Recycled: c.Trust.Recycled,
+		Probe: c.Probe.Scope,
 	}
 	got, err := query(ctx, e, func(now time.Time) (r host.Reloaded) {
 		if r.Err = lendKey(c.Peers, e.signer(), certified); r.Err != nil {

@@ -146,6 +146,7 @@ func (h *Host) Start(now time.Time, out []Action) []Action {
 	h.out, h.began = out, now
 	h.setRules()
 	h.alarms.add(now.Add(time.Hour), expireRecords, netip.Addr{}, 0)
+	h.persist(h.book.SetRecycled(now, h.cfg.Trust.Recycled)) // for what was recorded before they were declared
 	h.closeRecorded(now)
 	h.resumeRotation(now)
 	for _, p := range h.named {

@@ -22,6 +22,7 @@ type Reload struct {
 	Anchors   Anchors
 	Certified Certified
 	Trust     trust.Mode
+	Recycled  []netip.Prefix // as in [trust.Config]
 	Probe     probe.Scope
 }
 
@@ -46,6 +47,7 @@ func (h *Host) reload(now time.Time, r Reload) {
 	h.cfg.Anchors, h.cfg.Certified = r.Anchors, r.Certified
 	h.acceptAnchors()
 	h.book.SetMode(r.Trust)
+	h.persist(h.book.SetRecycled(now, r.Recycled))
 	h.probes.SetScope(r.Probe)
 	h.replacePeers(&c, r.Peers)
 	h.endHalfOpen(&c)

@@ -104,6 +104,7 @@ func showConfig(w io.Writer, c *config.Config) error {
 		[2]string{"log", strings.TrimSpace(c.Log.Format + " " + c.Log.Level)},
 		[2]string{"probe", probeText(c.Probe)},
 		[2]string{"trust", c.Trust.String()},
+		[2]string{"recycled", or(listText(c.Recycled), "none")},
 		[2]string{"certificate", certificateText(c)},
 	); err != nil {
 		return err

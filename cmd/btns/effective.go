@@ -49,6 +49,7 @@ func effectiveOf(c *config.Config) []effective {
 		{Kind: "setting", Name: "log.level", Value: c.Log.Level},
 		{Kind: "setting", Name: "probe", Value: probeText(c.Probe)},
 		{Kind: "setting", Name: "trust", Value: c.Trust.String()},
+		{Kind: "setting", Name: "recycled", Value: or(listText(c.Recycled), "none")},
 		{Kind: "setting", Name: "certificate", Value: certificateText(c)},
 	}
 	for i := range c.Policy.SPD() {
