@@ -41,6 +41,8 @@ type world struct {
 	boxes []*box
 	lose  func(from *box, s Send) bool // nil: nothing
 	mail  []letter
+	// endless is a course of events that may end in the midst of a rekey, which waits minutes for its answer.
+	endless bool
 }
 
 func newWorld(t testing.TB) *world {
@@ -50,7 +52,7 @@ func newWorld(t testing.TB) *world {
 			if b.h.sas.Reserved() != b.promised() {
 				t.Errorf("%s: %d SPIs are reserved, %d promised", b.name, b.h.sas.Reserved(), b.promised())
 			}
-			if !b.dead && !b.busy() && b.h.sas.Reserved() != 0 { // the clock of a dead one stands still
+			if !w.endless && !b.dead && !b.busy() && b.h.sas.Reserved() != 0 { // the clock of a dead one stands still
 				t.Errorf("%s: %d SPIs are kept for children that never come", b.name, b.h.sas.Reserved())
 			}
 		}
